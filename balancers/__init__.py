@@ -1,0 +1,42 @@
+"""Load-balancing strategies behind one call, ``pick(key)``."""
+
+from balancers.core.lease import Pick
+from balancers.endpoint import Endpoint
+from balancers.errors import (
+    BalancerError,
+    InvalidEndpointError,
+    NoEligibleEndpointError,
+    NoEndpointError,
+)
+from balancers.hashing import Key
+from balancers.health import Admin, HealthState
+from balancers.policies import RoundRobin
+from balancers.protocol import (
+    Balancer,
+    Delta,
+    Explanation,
+    Observer,
+    Outcome,
+    Reason,
+    Snapshot,
+)
+
+__all__ = [
+    "Admin",
+    "Balancer",
+    "BalancerError",
+    "Delta",
+    "Endpoint",
+    "Explanation",
+    "HealthState",
+    "InvalidEndpointError",
+    "Key",
+    "NoEligibleEndpointError",
+    "NoEndpointError",
+    "Observer",
+    "Outcome",
+    "Pick",
+    "Reason",
+    "RoundRobin",
+    "Snapshot",
+]

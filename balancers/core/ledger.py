@@ -1,0 +1,227 @@
+"""The ledger of one tree of balancers: who holds which lease on whom.
+
+Invariants (checked by ``Ledger._check``):
+
+1. A cell belongs to an identity, not to a position or an address: a cell lives from the
+   update that brought its id to the update that removed it, and is never handed on.
+2. ``in_flight`` is the number of open serials, ``load`` the sum of their costs; neither is
+   stored, so neither can drift.
+3. ``costs`` names open serials alone: those whose cost is not 1, or no longer 1.
+4. Every open serial belongs to one lease that is referenced by its holder, or is on the way
+   to ``abandoned``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from balancers.core.lease import Hook, Pick, TrackedPick
+from balancers.core.ticker import Ticker
+from balancers.endpoint import Endpoint
+from balancers.protocol import Clock, Delta, Observer, Outcome, Reason
+
+__all__ = ["Cell", "Classify", "Ledger", "contained", "default_classify"]
+
+log = logging.getLogger("balancers")
+
+Classify = Callable[[BaseException], Outcome]
+
+
+class Cell:
+    """What the ledger knows of one endpoint.
+
+    Attributes:
+        endpoint: The endpoint as of the last update.
+        open: Serials of the open leases.
+        costs: Cost by open serial, where it is not 1.
+        serials: Numbers the leases; its position is the count of picks.
+        ledger: The ledger it belongs to.
+        facts: What policies learn of the endpoint, by the class of the fact.
+    """
+
+    __slots__ = ("costs", "endpoint", "facts", "ledger", "open", "serial", "serials")
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
+        self.endpoint = endpoint
+        self.ledger = ledger
+        self.open: set[int] = set()
+        self.costs: dict[int, float] = {}
+        self.serials = Ticker()
+        self.serial = self.serials.next
+        self.facts: dict[type, Any] | None = None
+
+    def issue(self) -> Pick:
+        """Open a plain lease of cost 1. O(1)."""
+        pick = Pick()
+        pick.endpoint = self.endpoint
+        pick._cell = self
+        pick._serial = serial = self.serial()
+        self.open.add(serial)
+        return pick
+
+    def issue_tracked(
+        self,
+        reason: Reason,
+        cost: float,
+        started: float | None,
+        hooks: tuple[Hook, ...],
+    ) -> TrackedPick:
+        """Open a lease whose end somebody learns from. O(1)."""
+        pick = TrackedPick()
+        pick.endpoint = self.endpoint
+        pick.reason = reason
+        pick.affinity = None
+        pick._hooks = hooks
+        pick._started = started
+        pick._first_byte = None
+        pick._cell = self
+        pick._serial = serial = self.serial()
+        if cost != 1.0:
+            self.costs[serial] = cost
+        self.open.add(serial)
+        return pick
+
+    def discharge(self, serial: int) -> bool:
+        """Take the cost of an open lease out of the load; True the first time. O(1)."""
+        if serial not in self.open or self.costs.get(serial) == 0.0:
+            return False
+        self.costs[serial] = 0.0
+        if serial not in self.open:  # settled meanwhile: invariant 3
+            self.costs.pop(serial, None)
+            return False
+        return True
+
+    @property
+    def in_flight(self) -> int:
+        """Leases open. O(1)."""
+        return len(self.open)
+
+    @property
+    def load(self) -> float:
+        """Sum of the open costs, exact: O(1) with unit costs, else O(open leases)."""
+        if not self.costs:
+            return float(len(self.open))
+        serials = list(self.open)
+        costs = self.costs
+        return math.fsum([costs.get(serial, 1.0) for serial in serials])
+
+    @property
+    def picks(self) -> int:
+        """Leases granted so far. O(1)."""
+        return self.serials.peek()
+
+
+class Ledger:
+    """Cells by id, and what every lease of a tree of balancers shares.
+
+    Args:
+        clock: Dates the leases.
+        observer: Told of picks, settlements and updates, or None.
+        classify: Turns the exception that ended a block into an outcome.
+    """
+
+    __slots__ = ("_classify", "abandoned", "cells", "clock", "observer")
+
+    def __init__(self, clock: Clock, observer: Observer | None, classify: Classify | None) -> None:
+        self.clock = clock
+        self.observer = observer
+        self.cells: dict[str, Cell] = {}
+        self.abandoned: list[Pick] = []
+        self._classify = default_classify if classify is None else classify
+
+    def plan(self, endpoints: Iterable[Endpoint]) -> dict[str, Cell]:
+        """Return the cells of a membership to come: survivors' own, new ones for the rest.
+
+        Changes nothing; ``commit`` does. O(n).
+        """
+        cells = self.cells
+        return {e.id: cells.get(e.id) or Cell(e, self) for e in endpoints}
+
+    def commit(self, cells: dict[str, Cell], endpoints: Iterable[Endpoint]) -> None:
+        """Adopt what ``plan`` returned: the others' cells are dropped with their facts. O(n)."""
+        for endpoint in endpoints:
+            cells[endpoint.id].endpoint = endpoint
+        self.cells = cells
+
+    def drain(self) -> None:
+        """Settle the leases that were dropped unsettled, as CANCELLED.
+
+        Warns:
+            ResourceWarning: One for all of them, after the last is settled.
+        """
+        found: list[str] = []
+        while self.abandoned:
+            try:
+                pick = self.abandoned.pop()
+            except IndexError:  # another thread was faster
+                break
+            if pick.done(Outcome.CANCELLED):
+                found.append(pick.endpoint.id)
+        if found:
+            warnings.warn(
+                f"{len(found)} pick(s) were dropped unsettled, on {', '.join(sorted(set(found)))}: "
+                "use `with balancer.pick()` or call done()",
+                ResourceWarning,
+                stacklevel=4,
+            )
+
+    def classified(self, error: BaseException) -> Outcome:
+        """Return what the exception says of the endpoint; a failing classifier is contained."""
+        try:
+            outcome = self._classify(error)
+        except Exception:
+            log.exception("classify raised; the default rule is used")
+        else:
+            if isinstance(outcome, Outcome):
+                return outcome
+            log.error(  # type: ignore[unreachable]
+                "classify returned %r, not an Outcome; the default rule is used", outcome
+            )
+        return default_classify(error)
+
+    def tell_pick(self, pick: Pick) -> None:
+        """Tell the observer of a pick."""
+        if self.observer is not None:
+            contained("observer's on_pick", self.observer.on_pick, pick)
+
+    def tell_settle(
+        self,
+        pick: Pick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        """Tell the observer of a settlement; a ``Hook``."""
+        if self.observer is not None:
+            contained("observer's on_settle", self.observer.on_settle, pick, outcome, latency)
+
+    def tell_update(self, delta: Delta) -> None:
+        """Tell the observer of an update."""
+        if self.observer is not None:
+            contained("observer's on_update", self.observer.on_update, delta)
+
+    def _check(self) -> None:
+        for name, cell in self.cells.items():
+            assert cell.endpoint.id == name
+            assert cell.ledger is self
+            assert cell.costs.keys() <= cell.open
+            assert all(0 <= serial < cell.picks for serial in cell.open)
+            assert cell.open or cell.load == 0.0
+
+
+def default_classify(error: BaseException) -> Outcome:
+    """Return FAILURE for an ``Exception``, CANCELLED for any other ``BaseException``."""
+    return Outcome.FAILURE if isinstance(error, Exception) else Outcome.CANCELLED
+
+
+def contained(what: str, call: Callable[..., object], *args: object) -> None:
+    """Call somebody else's code; an ``Exception`` of its is logged and goes no further."""
+    try:
+        call(*args)
+    except Exception:
+        log.exception("%s raised", what)
