@@ -17,16 +17,18 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from balancers.core.lease import Hook, Pick, TrackedPick
 from balancers.core.ticker import Ticker
 from balancers.endpoint import Endpoint
-from balancers.protocol import Clock, Delta, Observer, Outcome, Reason
+from balancers.protocol import Clock, Outcome, Reason
 
 __all__ = ["Cell", "Classify", "Ledger", "contained", "default_classify"]
 
 log = logging.getLogger("balancers")
+
+Fact = TypeVar("Fact")
 
 Classify = Callable[[BaseException], Outcome]
 
@@ -40,10 +42,11 @@ class Cell:
         costs: Cost by open serial, where it is not 1.
         serials: Numbers the leases; its position is the count of picks.
         ledger: The ledger it belongs to.
+        entry: What the health registry holds of it, or None.
         facts: What policies learn of the endpoint, by the class of the fact.
     """
 
-    __slots__ = ("costs", "endpoint", "facts", "ledger", "open", "serial", "serials")
+    __slots__ = ("costs", "endpoint", "entry", "facts", "ledger", "open", "serial", "serials")
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
         self.endpoint = endpoint
@@ -52,6 +55,7 @@ class Cell:
         self.costs: dict[int, float] = {}
         self.serials = Ticker()
         self.serial = self.serials.next
+        self.entry: Any = None
         self.facts: dict[type, Any] | None = None
 
     def issue(self) -> Pick:
@@ -95,6 +99,16 @@ class Cell:
             return False
         return True
 
+    def fact(self, kind: type[Fact], make: Callable[[], Fact]) -> Fact:
+        """Return what is known of the endpoint under ``kind``, made on the first call."""
+        if self.facts is None:
+            self.facts = {}
+        found: Fact | None = self.facts.get(kind)
+        if found is None:
+            # setdefault: where two threads meet, both go on with the same fact
+            found = self.facts.setdefault(kind, make())
+        return found
+
     @property
     def in_flight(self) -> int:
         """Leases open. O(1)."""
@@ -120,15 +134,13 @@ class Ledger:
 
     Args:
         clock: Dates the leases.
-        observer: Told of picks, settlements and updates, or None.
         classify: Turns the exception that ended a block into an outcome.
     """
 
-    __slots__ = ("_classify", "abandoned", "cells", "clock", "observer")
+    __slots__ = ("_classify", "abandoned", "cells", "clock")
 
-    def __init__(self, clock: Clock, observer: Observer | None, classify: Classify | None) -> None:
+    def __init__(self, clock: Clock, classify: Classify | None) -> None:
         self.clock = clock
-        self.observer = observer
         self.cells: dict[str, Cell] = {}
         self.abandoned: list[Pick] = []
         self._classify = default_classify if classify is None else classify
@@ -182,28 +194,6 @@ class Ledger:
                 "classify returned %r, not an Outcome; the default rule is used", outcome
             )
         return default_classify(error)
-
-    def tell_pick(self, pick: Pick) -> None:
-        """Tell the observer of a pick."""
-        if self.observer is not None:
-            contained("observer's on_pick", self.observer.on_pick, pick)
-
-    def tell_settle(
-        self,
-        pick: Pick,
-        outcome: Outcome,
-        latency: float | None,
-        load: float | None,
-        retry_after: float | None,
-    ) -> None:
-        """Tell the observer of a settlement; a ``Hook``."""
-        if self.observer is not None:
-            contained("observer's on_settle", self.observer.on_settle, pick, outcome, latency)
-
-    def tell_update(self, delta: Delta) -> None:
-        """Tell the observer of an update."""
-        if self.observer is not None:
-            contained("observer's on_update", self.observer.on_update, delta)
 
     def _check(self) -> None:
         for name, cell in self.cells.items():

@@ -20,7 +20,6 @@ Two rules for everything in this file:
 from __future__ import annotations
 
 import copy
-import math
 import os
 import threading
 import time
@@ -30,9 +29,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Any, ClassVar
 
-from balancers.core.lease import Hook, Pick
+from balancers.core.checks import (
+    check_cost,
+    check_key,
+    checked_exclude,
+    checked_fraction,
+    difference,
+)
+from balancers.core.lease import Hook, Pick, TrackedPick
 from balancers.core.ledger import Cell, Classify, Ledger, contained
-from balancers.core.view import View
+from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
 from balancers.errors import BalancerError, NoEligibleEndpointError, NoEndpointError
 from balancers.hashing import Key
@@ -44,6 +50,7 @@ from balancers.protocol import (
     EndpointView,
     Explanation,
     Observer,
+    Outcome,
     Reason,
     Snapshot,
     Unsubscribe,
@@ -91,19 +98,20 @@ class Policy(ABC):
         for name, option in (("clock", clock), ("classify", classify)):
             if option is not None and not callable(option):
                 raise TypeError(f"{name} is callable or None, not {option!r}")
-        if isinstance(panic_threshold, bool) or not isinstance(panic_threshold, int | float):
-            raise TypeError(f"panic_threshold is a number, not {panic_threshold!r}")
-        if not 0.0 <= panic_threshold <= 1.0:
-            raise ValueError(f"panic_threshold must be within 0..1, not {panic_threshold!r}")
-        self._panic_threshold = float(panic_threshold)
+        self._panic_threshold = checked_fraction("panic_threshold", panic_threshold)
+        self._panic: bool | None = None  # an outer level's word, once there is one
         self._given_rng = rng
         self._rng = Random() if rng is None else rng
-        self._ledger = Ledger(time.monotonic if clock is None else clock, observer, classify)
+        self._observer = observer
+        self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
         self._abandoned = self._ledger.abandoned
-        self._hooks: tuple[Hook, ...] = () if observer is None else (self._ledger.tell_settle,)
+        # Who learns from a settlement: the policy itself first, then whoever watches it.
+        learns = type(self)._learn is not Policy._learn
+        self._watchers: tuple[Hook, ...] = () if observer is None else (self._tell_settle,)
+        self._hooks: tuple[Hook, ...] = ((self._learn,) if learns else ()) + self._watchers
         self._control = threading.Lock()
         self._listeners: dict[object, Callable[[], object]] = {}
-        self._view = View((), (), ())
+        self._view = View()
         self._fast: Any = None
         roster = as_endpoints(endpoints)
         self._admit(roster)
@@ -147,7 +155,18 @@ class Policy(ABC):
     def _publish(self, view: View) -> None:
         """Make the view the one that picks read; called with ``_control`` held."""
         self._view = view
-        self._fast = None if self._hooks or view.reason or not view.cells else view.state
+        plain = view.cells and not view.reason and not self._watchers
+        self._fast = view.state if plain else None
+
+    def _learn(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        """Learn from a settlement; called for every lease if a subclass overrides it."""
 
     def _renew(self) -> None:
         """Redraw, in a forked child, what the policy drew by an rng of its own."""
@@ -183,27 +202,50 @@ class Policy(ABC):
         exclude = checked_exclude(exclude)
         if cost != 1.0:
             check_cost(cost)
+        now = ledger.clock() if self._hooks else None
+        pick = self._descend(key, exclude, cost, Reason.NORMAL, now)
+        if self._observer is not None:
+            contained("observer's on_pick", self._observer.on_pick, pick)
+        return pick
+
+    def _descend(
+        self,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        """Pick below this level, everything checked; ``reason`` is the outer levels' so far."""
         view = self._view
         if not view.cells:
             raise self._nobody(view, exclude)
-        pick = self._grant(view, key, exclude, cost)
-        ledger.tell_pick(pick)
-        return pick
+        return self._grant(view, key, exclude, cost, max(reason, view.reason), now)
 
-    def _grant(self, view: View, key: Key | None, exclude: Collection[str], cost: float) -> Pick:
-        """Choose and charge; a policy whose choice and charge are one step overrides this."""
+    def _grant(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        """Choose and charge; a policy whose choice and charge are one step overrides this.
+
+        ``now`` is the clock's reading of this pick, None where nobody learns from leases.
+        """
         cell = self._choose(view, key, exclude, cost, self._rng)
         if cell is None:
             raise self._nobody(view, exclude)
-        return self._lease(cell, view.reason, cost)
+        return self._lease(cell, cost, reason, now)
 
-    def _lease(self, cell: Cell, reason: Reason, cost: float) -> Pick:
+    def _lease(self, cell: Cell, cost: float, reason: Reason, now: float | None) -> Pick:
         """Open the lightest lease that tells everybody who wants to know."""
         hooks = self._hooks
         if not hooks and not reason and cost == 1.0:
             return cell.issue()
-        started = self._ledger.clock() if hooks else None
-        return cell.issue_tracked(reason, cost, started, hooks)
+        return cell.issue_tracked(reason, cost, now, hooks)
 
     def update(self, endpoints: Iterable[EndpointLike]) -> Delta:
         """Replace the membership, all of it, or raise and change nothing.
@@ -224,7 +266,8 @@ class Policy(ABC):
             if roster != self._view.roster:
                 self._install(roster)
         if delta:
-            self._ledger.tell_update(delta)
+            if self._observer is not None:
+                contained("observer's on_update", self._observer.on_update, delta)
             self._tell_listeners()
         return delta
 
@@ -299,8 +342,7 @@ class Policy(ABC):
     # -- the mechanism ---------------------------------------------------------------------
 
     def _check_key(self, key: Key) -> None:
-        if isinstance(key, bool) or not isinstance(key, str | bytes | int):
-            raise TypeError(f"a key is str, bytes or int, not {type(key).__name__}")
+        check_key(key)
 
     def _nobody(self, view: View, exclude: Collection[str]) -> BalancerError:
         if not view.roster:
@@ -315,21 +357,21 @@ class Policy(ABC):
     def _install(self, roster: tuple[Endpoint, ...]) -> None:
         """Build a view of the roster aside, then publish it."""
         cells = self._ledger.plan(roster)
-        view = self._view_of(roster, cells)
+        view = view_of(roster, cells, self._panic_threshold, self._panic)
         view.state = self._build(view)
         self._ledger.commit(cells, roster)
         self._publish(view)
 
-    def _view_of(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
-        able = tuple(endpoint for endpoint in roster if endpoint.weight > 0.0)
-        skipped = {endpoint.id: "weight 0" for endpoint in roster if endpoint.weight == 0.0}
-        return View(
-            roster,
-            able,
-            tuple(cells[endpoint.id] for endpoint in able),
-            Reason.NORMAL,
-            skipped,
-        )
+    def _tell_settle(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        if self._observer is not None:
+            contained("observer's on_settle", self._observer.on_settle, pick, outcome, latency)
 
     def _tell_listeners(self) -> None:
         for callback in list(self._listeners.values()):
@@ -343,36 +385,6 @@ class Policy(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._view.roster)} endpoint(s)>"
-
-
-def difference(old: tuple[Endpoint, ...], new: tuple[Endpoint, ...]) -> Delta:
-    """Return what turns one membership into the other, order aside. O(n)."""
-    before = {endpoint.id: endpoint for endpoint in old}
-    after = {endpoint.id: endpoint for endpoint in new}
-    return Delta(
-        added=tuple(name for name in after if name not in before),
-        removed=tuple(name for name in before if name not in after),
-        changed=tuple(n for n, e in after.items() if n in before and before[n] != e),
-    )
-
-
-def checked_exclude(exclude: Collection[str]) -> Collection[str]:
-    """Return ``exclude`` as something quick to search; a plain str raises TypeError."""
-    if isinstance(exclude, str | bytes):
-        raise TypeError(f"exclude is a collection of ids, not the text {exclude!r}")
-    if not exclude:
-        return ()
-    if isinstance(exclude, set | frozenset):
-        return exclude
-    return frozenset(exclude)
-
-
-def check_cost(cost: float) -> None:
-    """Raise unless the cost is a finite number > 0."""
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
-        raise TypeError(f"cost is a number, not {cost!r}")
-    if not 0.0 < cost < math.inf:
-        raise ValueError(f"cost must be finite and > 0, not {cost!r}")
 
 
 def _renew_all() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from balancers.core.ledger import Cell
 from balancers.endpoint import Endpoint
 from balancers.protocol import Reason
 
-__all__ = ["View"]
+__all__ = ["View", "view_of"]
 
 
 class View:
@@ -20,22 +21,112 @@ class View:
         cells: Their cells, in the same order.
         reason: The reason a pick among them carries: NORMAL, or PANIC.
         skipped: Why each of the others is no candidate: id to phrase.
+        ramps: Share of its load each ramping candidate takes, 0 < r < 1, by id; empty where
+            none is ramping, or all are.
+        probing: Cells of the candidates on probation: each takes a bounded number of picks.
         state: What the policy built for these candidates.
     """
 
-    __slots__ = ("cells", "endpoints", "reason", "roster", "skipped", "state")
+    __slots__ = (
+        "cells",
+        "endpoints",
+        "probing",
+        "ramps",
+        "reason",
+        "roster",
+        "skipped",
+        "state",
+    )
 
     def __init__(
         self,
-        roster: tuple[Endpoint, ...],
-        endpoints: tuple[Endpoint, ...],
-        cells: tuple[Cell, ...],
+        roster: tuple[Endpoint, ...] = (),
+        endpoints: tuple[Endpoint, ...] = (),
+        cells: tuple[Cell, ...] = (),
         reason: Reason = Reason.NORMAL,
-        skipped: dict[str, str] | None = None,
+        skipped: Mapping[str, str] | None = None,
+        ramps: Mapping[str, float] | None = None,
+        probing: tuple[Cell, ...] = (),
     ) -> None:
         self.roster = roster
         self.endpoints = endpoints
         self.cells = cells
         self.reason = reason
-        self.skipped = {} if skipped is None else skipped
+        self.skipped = skipped or {}
+        self.ramps = ramps or {}
+        self.probing = probing
         self.state: Any = None
+
+
+def view_of(
+    roster: tuple[Endpoint, ...],
+    cells: Mapping[str, Cell],
+    panic_threshold: float,
+    panic: bool | None = None,
+) -> View:
+    """Sort a roster into candidates and skipped, by weight and by health.
+
+    Panic compares eligible with *enabled* weight: planned maintenance must not switch health
+    off. Under panic the candidates are all enabled endpoints of positive weight.
+
+    Args:
+        roster: The membership.
+        cells: The cell of each member.
+        panic_threshold: The fraction below which health is ignored; 0: never.
+        panic: What an outer level decided; None: decide here.
+
+    Runtime complexity: O(n).
+    """
+    able: list[Endpoint] = []
+    enabled: list[Endpoint] = []
+    skipped: dict[str, str] = {}
+    ramps: dict[str, float] = {}
+    probing: list[Cell] = []
+    eligible_weight = enabled_weight = 0.0
+    for endpoint in roster:
+        if endpoint.weight == 0.0:
+            skipped[endpoint.id] = "weight 0"
+            continue
+        entry = cells[endpoint.id].entry
+        if entry is None:
+            able.append(endpoint)
+            enabled.append(endpoint)
+            eligible_weight += endpoint.weight
+            enabled_weight += endpoint.weight
+            continue
+        standing = entry.standing
+        if standing.enabled:
+            enabled.append(endpoint)
+            enabled_weight += endpoint.weight
+        if not standing.admitted:
+            skipped[endpoint.id] = standing.why
+            continue
+        able.append(endpoint)
+        eligible_weight += endpoint.weight
+        if standing.ramp < 1.0:
+            ramps[endpoint.id] = standing.ramp
+        if standing.probation:
+            probing.append(cells[endpoint.id])
+    if panic is None:
+        panic = eligible_weight < panic_threshold * enabled_weight
+    if panic:
+        for endpoint in enabled:
+            skipped.pop(endpoint.id, None)
+        return View(
+            roster,
+            tuple(enabled),
+            tuple(cells[endpoint.id] for endpoint in enabled),
+            Reason.PANIC,
+            skipped,
+        )
+    if len(ramps) == len(able):
+        ramps = {}  # everything is new: nobody has to wait for anybody
+    return View(
+        roster,
+        tuple(able),
+        tuple(cells[endpoint.id] for endpoint in able),
+        Reason.NORMAL,
+        skipped,
+        ramps,
+        tuple(probing),
+    )

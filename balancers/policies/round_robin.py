@@ -21,6 +21,7 @@ Source:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable
 from random import Random
 from typing import Any
@@ -145,12 +146,6 @@ class RoundRobin(Policy):
     def _renew(self) -> None:
         rotation: _Rotation | None = self._view.state
         if rotation is not None and self._phase is None:
-            view = View(
-                self._view.roster,
-                self._view.endpoints,
-                self._view.cells,
-                self._view.reason,
-                self._view.skipped,
-            )
+            view = copy.copy(self._view)
             view.state = _Rotation(rotation.cells, self._rng.randrange(len(rotation.cells)))
             self._publish(view)
