@@ -24,10 +24,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable
 from random import Random
-from typing import Any
+from typing import Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
+from balancers.core.membership import Options
 from balancers.core.policy import Policy
 from balancers.core.ticker import Ticker
 from balancers.core.view import View
@@ -68,7 +69,11 @@ class RoundRobin(Policy):
     aliases = ("rr", "round-robin")
 
     def __init__(
-        self, endpoints: Iterable[EndpointLike], *, phase: int | None = None, **options: Any
+        self,
+        endpoints: Iterable[EndpointLike],
+        *,
+        phase: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         if phase is not None:
             if isinstance(phase, bool) or not isinstance(phase, int):
@@ -125,6 +130,7 @@ class RoundRobin(Policy):
         key: Key | None,
         exclude: Collection[str],
         cost: float,
+        rng: Random,
     ) -> Cell | None:
         rotation: _Rotation = view.state
         return next((c for c in rotation.upcoming() if c.endpoint.id not in exclude), None)

@@ -1,0 +1,229 @@
+"""The slow half of a balancer: who is in, who may be picked, and what is built of it.
+
+Everything here runs on ``update`` and on health changes, never on a pick. A view is prepared
+aside, where it may fail and change nothing, and then published by one assignment, which must
+not fail. Three rules hold for the file:
+
+1. ``_control`` is taken to change or copy the whole membership, and by nothing else; a pick
+   or a settlement never waits for it.
+2. Locks are taken in one order: ``_control`` before the registry's own.
+3. No observer, callback or warning runs while a lock is held.
+
+Balancers nest. The outermost one, the root, owns the ledger, the clock, the rng and the
+registry's attachment; a balancer inside it *adopts* these, except what it was given itself,
+and is prepared and published as a part of its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from balancers.core.checks import checked_fraction, difference
+from balancers.core.ledger import Cell, Classify, Ledger, contained
+from balancers.core.view import View, view_of
+from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
+from balancers.protocol import Clock, Delta, Observer, Unsubscribe
+
+if TYPE_CHECKING:
+    from balancers.core.lease import Hook
+
+__all__ = ["Membership", "Options"]
+
+_alive: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+class Options(TypedDict, total=False):
+    """What every balancer takes beside its endpoints; see ``Policy``."""
+
+    clock: Clock | None
+    rng: Random | None
+    observer: Observer | None
+    classify: Classify | None
+    panic_threshold: float
+
+
+class Membership(ABC):
+    """Endpoints, their cells, and the view picks read; see ``Policy`` for the options."""
+
+    def __init__(
+        self,
+        endpoints: Iterable[EndpointLike],
+        *,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        observer: Observer | None = None,
+        classify: Classify | None = None,
+        panic_threshold: float = 0.5,
+    ) -> None:
+        for name, option in (("clock", clock), ("classify", classify)):
+            if option is not None and not callable(option):
+                raise TypeError(f"{name} is callable or None, not {option!r}")
+        self._panic_threshold = checked_fraction("panic_threshold", panic_threshold)
+        self._panic: bool | None = None  # an outer level's word, once there is one
+        self._parent: Membership | None = None
+        self._given_clock = clock
+        self._given_rng = rng
+        self._rng = Random() if rng is None else rng
+        self._observer = observer
+        self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
+        self._abandoned = self._ledger.abandoned
+        self._hooks: tuple[Hook, ...] = self._own_hooks()
+        self._control = threading.Lock()
+        self._listeners: dict[object, Callable[[], object]] = {}
+        self._view = View()
+        self._fast: Any = None
+        self._install(as_endpoints(endpoints))
+        _alive.add(self)
+
+    # -- what a policy says of itself ------------------------------------------------------
+
+    def _admit(self, roster: tuple[Endpoint, ...]) -> None:
+        """Raise ``InvalidEndpointError`` for a membership this policy cannot take."""
+
+    def _build(self, view: View) -> Any:
+        """Return what picks find as ``view.state``; may raise, must not touch the old state."""
+        return None
+
+    def _publish(self, view: View) -> None:
+        """Make the view the one that picks read; must not raise."""
+        self._view = view
+        self._fast = view.state if self._is_plain(view) else None
+
+    def _renew(self) -> None:
+        """Redraw, in a forked child, what was drawn by an rng of the library's own."""
+
+    @abstractmethod
+    def _own_hooks(self) -> tuple[Hook, ...]:
+        """Return who, at this level, learns from a settlement."""
+
+    # -- the contract ----------------------------------------------------------------------
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The membership, in the order given."""
+        return self._view.roster
+
+    def update(self, endpoints: Iterable[EndpointLike]) -> Delta:
+        """Replace the membership, all of it, or raise and change nothing.
+
+        Endpoints whose id stays keep load, latency and health, in whatever order they come.
+
+        Returns:
+            What was added, removed and changed.
+
+        Raises:
+            InvalidEndpointError: For a membership that cannot be balanced over.
+
+        Runtime complexity: O(n), plus what the policy builds; picks go on meanwhile.
+        """
+        if self._ledger.abandoned:
+            self._ledger.drain()
+        roster = as_endpoints(endpoints)
+        with self._control:
+            before = self._view.roster
+            delta = difference(before, roster)
+            if roster != before:
+                self._install(roster)
+        if delta:
+            if self._observer is not None:
+                contained("observer's on_update", self._observer.on_update, delta)
+            self._tell_listeners()
+        return delta
+
+    def changed(self, callback: Callable[[], object]) -> Unsubscribe:
+        """Call ``callback()`` after whatever may make a failed pick succeed.
+
+        It runs outside every lock; an exception is logged and contained.
+
+        Returns:
+            A function that ends the subscription; calling it again does nothing.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback is callable, not {callback!r}")
+        token = object()
+        self._listeners[token] = callback
+
+        def unsubscribe() -> None:
+            self._listeners.pop(token, None)
+
+        return unsubscribe
+
+    def close(self) -> None:
+        """Leave the registry; idempotent. Picks go on, without health."""
+
+    # -- the mechanism ---------------------------------------------------------------------
+
+    def _install(self, roster: tuple[Endpoint, ...]) -> None:
+        """Prepare a view of the roster, then publish it; the root's part of an update."""
+        ledger = self._ledger
+        cells = ledger.plan(roster)
+        self._admit(roster)
+        view = self._prepare(roster, cells)
+        ledger.commit(cells, roster)
+        self._publish(view)
+
+    def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
+        """Return a view of the roster and what is built of it, changing nothing."""
+        view = view_of(roster, cells, self._panic_threshold, self._panic)
+        view.state = self._build(view)
+        return view
+
+    def _is_plain(self, view: View) -> bool:
+        """Whether a pick from the view is a choice and a bare lease, and nothing more."""
+        return bool(
+            view.cells
+            and not view.reason
+            and not view.ramps
+            and not view.probing
+            and self._observer is None
+            and self._parent is None
+        )
+
+    def _adopt(self, parent: Membership) -> None:
+        """Become part of the parent's tree, except for what was given explicitly.
+
+        Raises:
+            ValueError: If the clock given here is not the tree's.
+        """
+        ledger = parent._ledger
+        if self._given_clock is not None and self._given_clock is not ledger.clock:
+            raise ValueError("a balancer inside another one was given a clock of its own")
+        self._parent = parent
+        self._ledger = ledger
+        self._abandoned = ledger.abandoned
+        if self._given_rng is None:
+            self._rng = parent._rng
+        self._hooks = self._own_hooks() + parent._hooks
+
+    def _draws_own(self) -> bool:
+        """Whether the rng in use is the library's own, rather than injected."""
+        if self._given_rng is not None:
+            return False
+        return self._parent is None or self._parent._draws_own()
+
+    def _tell_listeners(self) -> None:
+        for callback in list(self._listeners.values()):
+            contained("a callback of changed()", callback)
+
+
+def _renew_all() -> None:
+    """In a forked child: fresh locks, and fresh draws where the library drew."""
+    alive = list(_alive)
+    for member in alive:
+        member._control = threading.Lock()
+        if member._draws_own():
+            member._rng.seed()
+    for member in alive:
+        if member._draws_own():
+            member._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
