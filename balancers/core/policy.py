@@ -137,7 +137,7 @@ class Policy(Membership):
         if cost != 1.0:
             check_cost(cost)
         now = ledger.clock() if self._hooks else None
-        pick = self._descend(key, exclude, cost, Reason.NORMAL, now)
+        pick = self._descend(self._view, key, exclude, cost, Reason.NORMAL, now)
         if self._observer is not None:
             contained("observer's on_pick", self._observer.on_pick, pick)
         return pick
@@ -156,7 +156,8 @@ class Policy(Membership):
             self._check_key(key)
         exclude = checked_exclude(exclude)
         view = self._view
-        chosen, reason, path = self._trace(key, exclude, Reason.NORMAL, copy.copy(self._rng))
+        rng = copy.copy(self._rng)
+        chosen, reason, path = self._trace(view, key, exclude, Reason.NORMAL, rng)
         able = {cell.endpoint.id: cell for cell in view.cells}
         candidates = []
         for endpoint in view.roster:
@@ -179,14 +180,14 @@ class Policy(Membership):
 
     def _descend(
         self,
+        view: View,
         key: Key | None,
         exclude: Collection[str],
         cost: float,
         reason: Reason,
         now: float | None,
     ) -> Pick:
-        """Pick below this level, everything checked; ``reason`` is the outer levels' so far."""
-        view = self._view
+        """Pick in the view, everything checked; ``reason`` is the outer levels' so far."""
         if not view.cells:
             raise self._nobody(view, exclude)
         return self._grant(view, key, exclude, cost, max(reason, view.reason), now)
@@ -217,10 +218,14 @@ class Policy(Membership):
         return cell.issue_tracked(reason, cost, now, hooks)
 
     def _trace(
-        self, key: Key | None, exclude: Collection[str], reason: Reason, rng: Random
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        reason: Reason,
+        rng: Random,
     ) -> tuple[Cell | None, Reason, tuple[str, ...]]:
         """Return whom ``_descend`` would pick, why, and the levels gone through."""
-        view = self._view
         chosen = self._peek(view, key, exclude, 1.0, rng) if view.cells else None
         return chosen, max(reason, view.reason), (type(self).__name__,)
 

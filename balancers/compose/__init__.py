@@ -1,0 +1,1 @@
+"""Balancers made of balancers."""
