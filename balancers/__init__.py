@@ -10,7 +10,7 @@ from balancers.errors import (
 )
 from balancers.hashing import Key
 from balancers.health import Admin, HealthState
-from balancers.policies import RoundRobin
+from balancers.policies import IPHash, JumpHash, Maglev, Rendezvous, RoundRobin
 from balancers.protocol import (
     Balancer,
     Delta,
@@ -29,14 +29,18 @@ __all__ = [
     "Endpoint",
     "Explanation",
     "HealthState",
+    "IPHash",
     "InvalidEndpointError",
+    "JumpHash",
     "Key",
+    "Maglev",
     "NoEligibleEndpointError",
     "NoEndpointError",
     "Observer",
     "Outcome",
     "Pick",
     "Reason",
+    "Rendezvous",
     "RoundRobin",
     "Snapshot",
 ]

@@ -7,16 +7,36 @@ A placement is part of the API, so everything here is pinned by golden vectors:
 * an ``int`` is its little-endian two's complement in the shortest form of at least 8 bytes;
 * the hash is the first 64 bits of MurmurHash3_x64_128 (Appleby), unsigned.
 
-mmh3 crashes the process on a ``str`` it cannot encode, so only bytes are handed to it.
+mmh3 crashes the process on a ``str`` it cannot encode, so only bytes, and text found to be ASCII,
+are handed to it. Structures look a key up by all 128 bits (``hash128``): the high half is the
+key's position on a ring, the whole number modulo a table's size its entry.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from mmh3 import mmh3_x64_128_uintdigest
+from mmh3 import hash128 as encodable128
+from mmh3 import mmh3_x64_128_digest as digest16
+from mmh3 import mmh3_x64_128_uintdigest as digest128
 
-__all__ = ["MASK64", "Key", "hash64", "key_bytes"]
+__all__ = [
+    "MASK64",
+    "Key",
+    "check_seed",
+    "digest16",
+    "digest128",
+    "encodable128",
+    "hash64",
+    "hash128",
+    "key_bytes",
+]
+
+# The three functions of mmh3, for loops where a call in between would double the cost:
+#   digest128(data: bytes, seed) -> int      128 bits, unsigned
+#   digest16(data: bytes, seed) -> bytes     the same, as 16 little-endian bytes
+#   encodable128(text, seed) -> int          the same for bytes *or str*; the caller must have seen
+#                                            that the text encodes (``str.isascii``), see above
 
 Key: TypeAlias = str | bytes | int
 
@@ -64,4 +84,33 @@ def hash64(data: bytes, seed: int = 0) -> int:
 
     Runtime complexity: O(len(data)).
     """
-    return mmh3_x64_128_uintdigest(data, seed) & MASK64
+    return digest128(data, seed) & MASK64
+
+
+def hash128(key: Key, seed: int = 0) -> int:
+    """Return 128 unsigned bits for ``key``: MurmurHash3_x64_128 of its bytes.
+
+    Args:
+        key: Text, bytes or an integer of any size.
+        seed: 0 ≤ seed < 2³².
+
+    Raises:
+        TypeError: For a key of any other type.
+
+    Runtime complexity: O(len(key)).
+    """
+    return digest128(key_bytes(key), seed)
+
+
+def check_seed(seed: int) -> int:
+    """Return ``seed`` if it is an integer in 0 ≤ seed < 2³², the range of MurmurHash3.
+
+    Raises:
+        TypeError: If it is not an ``int`` (``bool`` included).
+        ValueError: If it is out of range.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed is an int, not {type(seed).__name__}: {seed!r}")
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed must satisfy 0 <= seed < 2**32, got {seed}")
+    return seed

@@ -96,6 +96,10 @@ class Membership(ABC):
         self._view = view
         self._fast = view.state if self._is_plain(view) else None
 
+    def _renew_locks(self) -> None:
+        """Replace every lock, in a forked child: the holder did not come along."""
+        self._control = threading.Lock()
+
     def _renew(self) -> None:
         """Redraw, in a forked child, what was drawn by an rng of the library's own."""
 
@@ -217,7 +221,7 @@ def _renew_all() -> None:
     """In a forked child: fresh locks, and fresh draws where the library drew."""
     alive = list(_alive)
     for member in alive:
-        member._control = threading.Lock()
+        member._renew_locks()
         if member._draws_own():
             member._rng.seed()
     for member in alive:

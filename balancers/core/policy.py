@@ -64,6 +64,9 @@ class Policy(Membership):
     keyed: ClassVar[bool] = False
     """Whether the key decides the choice."""
 
+    key_kind: ClassVar[str] = "any"
+    """What keys it takes: "any" of ``Key``, "address", or "prefix" (blocks of a prompt)."""
+
     # -- what a policy says of itself ------------------------------------------------------
 
     @abstractmethod
@@ -105,6 +108,10 @@ class Policy(Membership):
         retry_after: float | None,
     ) -> None:
         """Learn from a settlement; called for every lease if a subclass overrides it."""
+
+    def _learns(self) -> bool:
+        """Whether ``_learn`` is to be called."""
+        return type(self)._learn is not Policy._learn
 
     def _details(self) -> Mapping[str, float]:
         """Numbers of the whole balancer, for ``snapshot``."""
@@ -260,8 +267,7 @@ class Policy(Membership):
 
     def _own_hooks(self) -> tuple[Hook, ...]:
         # The policy first, then whoever watches it.
-        learns = type(self)._learn is not Policy._learn
-        hooks: tuple[Hook, ...] = (self._learn,) if learns else ()
+        hooks: tuple[Hook, ...] = (self._learn,) if self._learns() else ()
         return hooks if self._observer is None else (*hooks, self._tell_settle)
 
     def _tell_settle(

@@ -1,0 +1,238 @@
+"""Consistent hashing on a ring of virtual nodes (Karger et al. 1997)."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, ClassVar, Self
+
+from balancers.errors import InvalidEndpointError
+from balancers.hashing import Key, check_seed, digest128, encodable128, hash128, key_bytes
+from balancers.structures.keyed import KeyedStructure, read_state
+from balancers.structures.movement import Movement, merged_arcs
+from balancers.structures.ring_points import MAX_POINTS, point_count, points_of, sorted_points
+from balancers.structures.ring_table import BLOCK_BITS, build_table, names_for, table_bits
+from balancers.structures.weights import as_weights
+
+__all__ = ["HashRing"]
+
+_CIRCLE = 1 << 64
+_isascii = str.isascii
+
+
+class HashRing(KeyedStructure):
+    """A frozen ring: the owner of a key is the member of the first point at or after it.
+
+    Member i has ``round(vnodes * w_i)`` points; nobody's points depend on the others, so a change
+    of one member moves only the keys that this member gains or gives up. A key's position is the
+    high half of its 128-bit hash. Of equal points, the one of the smaller id owns the arc before.
+
+    Args:
+        ids_or_weights: id -> weight, or ids of weight 1. Weight 0 has no points.
+        vnodes: Points of a member of weight 1, ≥ 1.
+        seed: 0 ≤ seed < 2³². A secret seed keeps strangers from aiming keys at one member.
+
+    Raises:
+        InvalidEndpointError: For vnodes < 1, vnodes · weight < 1 for a positive weight, more than
+            2²⁴ points, or what ``as_weights`` rejects.
+        ValueError, TypeError: For a bad seed or a value of a wrong type.
+
+    Runtime complexity: O(p log p) to build p points, O(1) expected for a look-up.
+    """
+
+    __slots__ = (
+        "_base",
+        "_block",
+        "_count",
+        "_names",
+        "_owners",
+        "_points",
+        "_shift",
+        "_table",
+        "seed",
+        "vnodes",
+    )
+
+    kind: ClassVar[str] = "ring"
+
+    # Invariants (p points, n members):
+    #   1. _points ascends and ends with a sentinel 2**64 - 1 owned by the first point's member;
+    #      _owners runs beside it. Both are empty when no member has points.
+    #   2. Equal points are in order of their ids.
+    #   3. _table and _base are what build_table makes of the p points; _names is ids, then None
+    #      for every code of a mixed slot.
+
+    def __init__(
+        self,
+        ids_or_weights: Mapping[str, float] | Iterable[str],
+        vnodes: int = 160,
+        seed: int = 0,
+    ) -> None:
+        weights = as_weights(ids_or_weights)
+        self.vnodes = _check_vnodes(vnodes)
+        self.seed = check_seed(seed)
+        self.ids = tuple(sorted(weights))
+        self.weights = {id_: weights[id_] for id_ in self.ids}
+        counts = _counts(self.weights, vnodes)
+        made = (points_of(id_, counts[id_], seed) for id_ in self.ids)
+        points, owners = sorted_points(enumerate(made), len(self.ids))
+        self._lay(points, owners)
+
+    def _lay(self, points: array[int], owners: array[int]) -> None:
+        """Build the table over sorted points and close the circle with the sentinel."""
+        self._points, self._owners = points, owners
+        if points:
+            bits = table_bits(len(points))
+            self._table, self._base = build_table(points, owners, len(self.ids), bits)
+            points.append(_CIRCLE - 1)
+            owners.append(owners[0])
+        else:
+            bits = 0
+            self._table, self._base = array("I", [len(self.ids)]), array("I", [0, 0])
+        self._shift = 128 - bits
+        self._block = 128 - bits + BLOCK_BITS
+        self._names = names_for(self.ids, self._base)
+
+    def owner(self, key: Key) -> str:
+        """Return the id that owns ``key``.
+
+        Raises:
+            LookupError: If no member has a positive weight.
+            TypeError: If the key is not str, bytes or int.
+
+        Runtime complexity: O(len(key)) expected.
+        """
+        kind = type(key)
+        if (kind is str and _isascii(key)) or kind is bytes:  # type: ignore[arg-type]
+            digest = encodable128(key, self.seed)  # type: ignore[arg-type]
+        else:
+            digest = digest128(key_bytes(key), self.seed)
+        id_ = self._names[self._table[digest >> self._shift]]
+        if id_ is not None:
+            return id_
+        return self.ids[self._owners[self._rank(digest)]]
+
+    def locate(self, key: Key) -> int:
+        """Return the position in ``ids`` of the owner of ``key``; errors and cost as ``owner``."""
+        kind = type(key)
+        if (kind is str and _isascii(key)) or kind is bytes:  # type: ignore[arg-type]
+            digest = encodable128(key, self.seed)  # type: ignore[arg-type]
+        else:
+            digest = digest128(key_bytes(key), self.seed)
+        index = self._table[digest >> self._shift]
+        if index < len(self.ids):
+            return index
+        return self._owners[self._rank(digest)]
+
+    def _rank(self, digest: int) -> int:
+        """Return the rank of the first point at or after the position of ``digest``."""
+        points = self._points
+        if not points:
+            raise LookupError("the ring is empty: no member has a positive weight")
+        code = self._table[digest >> self._shift]
+        position = digest >> 64
+        count = len(self.ids)
+        if code < count:
+            return bisect_left(points, position)
+        rank = self._base[digest >> self._block] + code - count
+        while points[rank] < position:
+            rank += 1
+        return rank
+
+    def walk_indices(self, key: Key) -> Iterator[int]:
+        """Yield positions in ``ids``: the owner, then the members met clockwise, once each.
+
+        Runtime complexity: O(1) expected for the owner, O(1) expected for each next one while
+        few have been seen, O(p) for all.
+        """
+        if not self._points:
+            return
+        owners = self._owners
+        rank = self._rank(hash128(key, self.seed))
+        first = owners[rank]
+        yield first
+        seen = {first}
+        left = sum(1 for weight in self.weights.values() if weight) - 1
+        if not left:
+            return
+        # The sentinel repeats the first point's member, so running over it is harmless.
+        for owner in chain(islice(owners, rank + 1, None), owners):
+            if owner not in seen:
+                yield owner
+                left -= 1
+                if not left:
+                    return
+                seen.add(owner)
+
+    def shares(self) -> dict[str, float]:
+        """Return id -> fraction of the circle it owns, exact but for the rounding to a float.
+
+        Runtime complexity: O(p).
+        """
+        arcs = self._arcs()
+        return {id_: arcs[index] / _CIRCLE for index, id_ in enumerate(self.ids)}
+
+    def _arcs(self) -> list[int]:
+        """Return the length of the circle that each member owns, in units of 2**-64."""
+        arcs = [0] * len(self.ids)
+        if self._points:
+            before = self._points[-2] - _CIRCLE
+            for point, owner in zip(self._points[:-1], self._owners, strict=False):
+                arcs[owner] += point - before
+                before = point
+        return arcs
+
+    def moved(self, other: HashRing) -> Movement:
+        """Return the exact part of the circle that changes owner from this ring to ``other``.
+
+        Raises:
+            TypeError: If ``other`` is not a HashRing.
+            ValueError: If the seeds differ: then a key has another position on each, and nearly
+                all keys move.
+            LookupError: If either ring is empty.
+
+        Runtime complexity: O(p log p) over the points of both.
+        """
+        if not isinstance(other, HashRing):
+            raise TypeError(f"expected a HashRing, got {type(other).__name__}")
+        if self.seed != other.seed:
+            raise ValueError(f"the rings' seeds differ: {self.seed} and {other.seed}")
+        return Movement.of_counts(
+            merged_arcs((self._points, self._owners, self.ids),
+                        (other._points, other._owners, other.ids)), _CIRCLE
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return members, vnodes and seed; the points follow from them."""
+        return {
+            "kind": self.kind,
+            "weights": dict(self.weights),
+            "vnodes": self.vnodes,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild a ring from :meth:`state`."""
+        weights, vnodes, seed = read_state(cls.kind, state, "weights", "vnodes", "seed")
+        return cls(weights, vnodes, seed)
+
+
+def _check_vnodes(vnodes: int) -> int:
+    if isinstance(vnodes, bool) or not isinstance(vnodes, int):
+        raise TypeError(f"vnodes is an int, not {type(vnodes).__name__}: {vnodes!r}")
+    if vnodes < 1:
+        raise InvalidEndpointError(f"vnodes must be >= 1, got {vnodes}")
+    return vnodes
+
+
+def _counts(weights: Mapping[str, float], vnodes: int) -> dict[str, int]:
+    counts = {id_: point_count(id_, weight, vnodes) for id_, weight in weights.items()}
+    total = sum(counts.values())
+    if total > MAX_POINTS:
+        raise InvalidEndpointError(
+            f"the ring would have {total} points; at most {MAX_POINTS} are supported"
+        )
+    return counts
