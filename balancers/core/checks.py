@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection
 
 from balancers.endpoint import Endpoint
 from balancers.hashing import Key
 from balancers.protocol import Delta
 
-__all__ = ["check_cost", "check_key", "checked_exclude", "checked_fraction", "difference"]
+__all__ = [
+    "LARGEST",
+    "check_cost",
+    "check_key",
+    "checked_exclude",
+    "checked_fraction",
+    "difference",
+]
+
+LARGEST = sys.float_info.max
+"""What a number may be at most: an int can be finite and still no float."""
 
 
 def check_key(key: Key) -> None:
@@ -33,7 +43,7 @@ def check_cost(cost: float) -> None:
     """Raise unless the cost is a finite number > 0."""
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         raise TypeError(f"cost is a number, not {cost!r}")
-    if not 0.0 < cost < math.inf:
+    if not 0.0 < cost <= LARGEST:
         raise ValueError(f"cost must be finite and > 0, not {cost!r}")
 
 

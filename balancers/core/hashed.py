@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any, Unpack
 
@@ -22,11 +23,12 @@ from balancers.core.ledger import Cell
 from balancers.core.membership import Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
-from balancers.endpoint import Endpoint, EndpointLike
+from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key, hash64, key_bytes
 from balancers.protocol import Outcome, Reason
 from balancers.structures.keyed import KeyedStructure
+from balancers.structures.movement import Movement
 
 __all__ = ["HashPolicy"]
 
@@ -99,6 +101,43 @@ class HashPolicy(Policy):
     def _locator(self, structure: KeyedStructure) -> Callable[[Any], int]:
         """Return the quickest way from a key to its owner's position."""
         return structure.locate
+
+    # -- questions an operator asks --------------------------------------------------------
+
+    def shares(self) -> dict[str, float]:
+        """Return the exact share of the key space of each endpoint, health aside.
+
+        Returns:
+            Id → 0..1, for the whole membership; they sum to 1 unless all weights are 0.
+
+        Runtime complexity: that of the structure's own ``shares``.
+        """
+        view = self._view
+        placed = view.state.structure.shares()
+        return {e.id: placed.get(e.hash_key, 0.0) for e in view.roster}
+
+    def moved(self, endpoints: Iterable[EndpointLike]) -> Movement:
+        """Return what an ``update`` to these endpoints would move, changing nothing.
+
+        Returns:
+            The exact fraction of the key space that changes owner, and from whom to whom, by id;
+            ids that stand for one hash key before and after are one owner.
+
+        Raises:
+            InvalidEndpointError: As ``update`` would.
+            LookupError: If there is nobody of positive weight before or after.
+        """
+        roster = as_endpoints(endpoints)
+        self._admit(roster)
+        before: KeyedStructure = self._view.state.structure
+        weights = {e.hash_key: e.weight for e in roster if e.weight > 0.0}
+        movement = before.moved(self._structure(weights, before))
+        sources = {e.hash_key: e.id for e in self._view.roster}
+        targets = {e.hash_key: e.id for e in roster}
+        return replace(
+            movement,
+            table={(sources[a], targets[b]): part for (a, b), part in movement.table.items()},
+        )
 
     # -- the slow half ---------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ give the number back in ``done`` and nowhere else.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
+from balancers.core.checks import LARGEST
 from balancers.protocol import Outcome, Reason
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class Pick:
         The lease stays in flight until ``done``. Calls after the first, or after ``done``,
         change nothing.
         """
-        self._cell.discharge(self._serial)
+        cell = self._cell
+        if cell.discharge(self._serial) and cell.tell is not None:
+            cell.tell(self)
 
     def done(
         self,
@@ -118,13 +120,12 @@ class Pick:
 
     def _release(self) -> bool:
         cell = self._cell
-        serial = self._serial
         try:
-            cell.open.remove(serial)
+            cell.open.remove(self._serial)
         except KeyError:
             return False
-        if cell.costs:
-            cell.costs.pop(serial, None)
+        if cell.after is not None:
+            cell.after(self)
         self._serial = -1  # never a serial: tells __del__ at a glance
         return True
 
@@ -144,8 +145,8 @@ class Pick:
                 cell.open.remove(self._serial)
             except KeyError:
                 return
-            if cell.costs:
-                cell.costs.pop(self._serial, None)
+            if cell.after is not None:
+                cell.after(self)
             self._serial = -1
         else:
             self._settle(self._cell.ledger.classified(error), None, None, None)
@@ -173,8 +174,13 @@ class TrackedPick(Pick):
 
     def responded(self) -> None:
         """Tell that the first byte came; see ``Pick.responded``."""
-        if self._cell.discharge(self._serial) and self._started is not None:
-            self._first_byte = self._cell.ledger.clock()
+        cell = self._cell
+        if not cell.discharge(self._serial):
+            return
+        if self._started is not None:
+            self._first_byte = cell.ledger.clock()
+        if cell.tell is not None:
+            cell.tell(self)
 
     def _settle(
         self,
@@ -224,5 +230,5 @@ def check_settlement(
 def _check_amount(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number or None, not {value!r}")
-    if not 0.0 <= value < math.inf:
+    if not 0.0 <= value <= LARGEST:
         raise ValueError(f"{name} must be finite and ≥ 0, not {value!r}")

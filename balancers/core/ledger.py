@@ -6,7 +6,8 @@ Invariants (checked by ``Ledger._check``):
    update that brought its id to the update that removed it, and is never handed on.
 2. ``in_flight`` is the number of open serials, ``load`` the sum of their costs; neither is
    stored, so neither can drift.
-3. ``costs`` names open serials alone: those whose cost is not 1, or no longer 1.
+3. ``costs`` names open serials alone: those whose cost is not 1, or no longer 1. It stays
+   empty until ``costly`` is set.
 4. Every open serial belongs to one lease that is referenced by its holder, or is on the way
    to ``abandoned``.
 """
@@ -17,10 +18,11 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any, TypeVar
 
 from balancers.core.lease import Hook, Pick, TrackedPick
-from balancers.core.ticker import Ticker
+from balancers.core.ticker import position
 from balancers.endpoint import Endpoint
 from balancers.protocol import Clock, Outcome, Reason
 
@@ -40,30 +42,48 @@ class Cell:
         endpoint: The endpoint as of the last update.
         open: Serials of the open leases.
         costs: Cost by open serial, where it is not 1.
-        serials: Numbers the leases; its position is the count of picks.
+        serials: Numbers the leases: each takes ``next(serials)``; its position is the count of
+            picks.
         ledger: The ledger it belongs to.
         entry: What the health registry holds of it, or None.
         facts: What policies learn of the endpoint, by the class of the fact.
+        costly: Whether a cost other than 1 was ever open.
+        tell: Called with each lease that ends or responds, or None; see ``watch``.
+        after: What ends a lease beside taking its serial from ``open``: called with the lease
+            while it still has its serial; None while there is nothing to do.
     """
 
-    __slots__ = ("costs", "endpoint", "entry", "facts", "ledger", "open", "serial", "serials")
+    __slots__ = (
+        "after",
+        "costly",
+        "costs",
+        "endpoint",
+        "entry",
+        "facts",
+        "ledger",
+        "open",
+        "serials",
+        "tell",
+    )
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
         self.endpoint = endpoint
         self.ledger = ledger
         self.open: set[int] = set()
         self.costs: dict[int, float] = {}
-        self.serials = Ticker()
-        self.serial = self.serials.next
+        self.serials = count()
         self.entry: Any = None
         self.facts: dict[type, Any] | None = None
+        self.costly = False
+        self.tell: Callable[[Pick], object] | None = None
+        self.after: Callable[[Pick], object] | None = None
 
     def issue(self) -> Pick:
         """Open a plain lease of cost 1. O(1)."""
         pick = Pick()
         pick.endpoint = self.endpoint
         pick._cell = self
-        pick._serial = serial = self.serial()
+        pick._serial = serial = next(self.serials)
         self.open.add(serial)
         return pick
 
@@ -83,8 +103,9 @@ class Cell:
         pick._started = started
         pick._first_byte = None
         pick._cell = self
-        pick._serial = serial = self.serial()
+        pick._serial = serial = next(self.serials)
         if cost != 1.0:
+            self._expect_costs()
             self.costs[serial] = cost
         self.open.add(serial)
         return pick
@@ -93,11 +114,36 @@ class Cell:
         """Take the cost of an open lease out of the load; True the first time. O(1)."""
         if serial not in self.open or self.costs.get(serial) == 0.0:
             return False
+        self._expect_costs()
         self.costs[serial] = 0.0
         if serial not in self.open:  # settled meanwhile: invariant 3
             self.costs.pop(serial, None)
             return False
         return True
+
+    def watch(self, tell: Callable[[Pick], object] | None) -> None:
+        """Have ``tell`` called with each lease that ends or responds: the load has fallen.
+
+        One watcher a cell, the last one given; None ends it. The call comes outside every
+        lock, from any thread, even from a destructor's drain: it must be short and not raise.
+        """
+        self.tell = tell
+        self._set_after()
+
+    def _expect_costs(self) -> None:
+        if not self.costly:
+            self.costly = True
+            self._set_after()
+
+    def _set_after(self) -> None:
+        # Until it stays: where two threads meet, the last to write has seen both flags.
+        while self.after is not (wanted := self._wanted()):
+            self.after = wanted
+
+    def _wanted(self) -> Callable[[Pick], object] | None:
+        if not self.costly:
+            return self.tell
+        return _forget if self.tell is None else _forget_and_tell
 
     def fact(self, kind: type[Fact], make: Callable[[], Fact]) -> Fact:
         """Return what is known of the endpoint under ``kind``, made on the first call."""
@@ -121,12 +167,28 @@ class Cell:
             return float(len(self.open))
         serials = list(self.open)
         costs = self.costs
-        return math.fsum([costs.get(serial, 1.0) for serial in serials])
+        try:
+            return math.fsum([costs.get(serial, 1.0) for serial in serials])
+        except OverflowError:  # legal costs, whose sum is beyond any float
+            return math.inf
 
     @property
     def picks(self) -> int:
         """Leases granted so far. O(1)."""
-        return self.serials.peek()
+        return position(self.serials)
+
+
+def _forget(pick: Pick) -> None:
+    """Drop the cost of a lease that ends: invariant 3."""
+    pick._cell.costs.pop(pick._serial, None)
+
+
+def _forget_and_tell(pick: Pick) -> None:
+    cell = pick._cell
+    cell.costs.pop(pick._serial, None)
+    tell = cell.tell
+    if tell is not None:
+        tell(pick)
 
 
 class Ledger:
@@ -200,6 +262,8 @@ class Ledger:
             assert cell.endpoint.id == name
             assert cell.ledger is self
             assert cell.costs.keys() <= cell.open
+            assert cell.costly or not cell.costs
+            assert cell.after is cell._wanted()
             assert all(0 <= serial < cell.picks for serial in cell.open)
             assert cell.open or cell.load == 0.0
 

@@ -39,14 +39,14 @@ __all__ = ["RoundRobin"]
 
 
 class _Rotation:
-    """The order of the turns, and whose turn it is. Its two fields never change."""
+    """The order of the turns, and whose turn it is. Its fields never change."""
 
-    __slots__ = ("cells", "next", "ticker")
+    __slots__ = ("cells", "count", "ticker")
 
     def __init__(self, cells: tuple[Cell, ...], start: int) -> None:
         self.cells = cells
         self.ticker = Ticker(start)
-        self.next = self.ticker.next
+        self.count = self.ticker.count
 
     def upcoming(self) -> tuple[Cell, ...]:
         """The cells from the one whose turn it is, moving nothing."""
@@ -91,12 +91,12 @@ class RoundRobin(Policy):
         if rotation is None or key is not None or exclude or cost != 1.0 or self._abandoned:
             return super().pick(key, exclude=exclude, cost=cost)
         cells = rotation.cells
-        cell = cells[rotation.next() % len(cells)]
+        cell = cells[next(rotation.count) % len(cells)]
         # Cell.issue, written out: the call is a tenth of this policy's whole cycle.
         pick = Pick()
         pick.endpoint = cell.endpoint
         pick._cell = cell
-        pick._serial = serial = cell.serial()
+        pick._serial = serial = next(cell.serials)
         cell.open.add(serial)
         return pick
 
@@ -113,7 +113,7 @@ class RoundRobin(Policy):
         turn = 0
         # An excluded endpoint loses its turn; alone, len(exclude) + 1 turns reach another.
         for _ in range(min(len(exclude) + 1, len(cells))):
-            turn = rotation.next()
+            turn = next(rotation.count)
             cell = cells[turn % len(cells)]
             if cell.endpoint.id not in exclude:
                 return cell

@@ -83,9 +83,7 @@ class JumpHash(KeyedStructure):
 
     kind: ClassVar[str] = "jump"
 
-    def __init__(
-        self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0
-    ) -> None:
+    def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0) -> None:
         weights = as_weights(ids_or_weights)
         self.seed = check_seed(seed)
         positive = {weight: id_ for id_, weight in weights.items() if weight}

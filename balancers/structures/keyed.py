@@ -13,10 +13,12 @@ from itertools import islice
 from operator import index as as_index
 from typing import Any, ClassVar, Self
 
+from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key
 from balancers.structures.movement import Movement
+from balancers.structures.weights import as_weights
 
-__all__ = ["KeyedStructure", "read_state"]
+__all__ = ["KeyedStructure", "changed_weights", "read_state"]
 
 
 class KeyedStructure(ABC):
@@ -122,7 +124,7 @@ class KeyedStructure(ABC):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.state() == other.state()  # type: ignore[attr-defined]
+        return self.state() == other.state()
 
     def __hash__(self) -> int:
         return hash((type(self), frozenset(self.weights.items())))
@@ -150,3 +152,35 @@ def read_state(kind: str, state: Mapping[str, Any], *fields: str) -> tuple[Any, 
     if missing:
         raise ValueError(f"the state of a {kind!r} lacks {missing[0]!r}")
     return tuple(state[field] for field in fields)
+
+
+def changed_weights(
+    weights: Mapping[str, float],
+    add: Mapping[str, float] | Iterable[str],
+    remove: Iterable[str],
+    reweight: Mapping[str, float],
+) -> dict[str, float]:
+    """Return ``weights`` with members added, removed and reweighted.
+
+    Raises:
+        InvalidEndpointError: If an id to add is a member already, or one to remove or reweight is
+            not (any more).
+        TypeError: If ``remove`` is a bare str.
+
+    Runtime complexity: O(n).
+    """
+    if isinstance(remove, str | bytes):
+        raise TypeError(f"remove is an iterable of ids, not the bare {remove!r}")
+    result = dict(weights)
+    for id_ in remove:
+        if result.pop(id_, None) is None:
+            raise InvalidEndpointError(f"cannot remove {id_!r}: it is not a member")
+    for id_, weight in as_weights(reweight).items():
+        if id_ not in result:
+            raise InvalidEndpointError(f"cannot reweight {id_!r}: it is not a member")
+        result[id_] = weight
+    for id_, weight in as_weights(add).items():
+        if id_ in result:
+            raise InvalidEndpointError(f"cannot add {id_!r}: it is a member already")
+        result[id_] = weight
+    return result

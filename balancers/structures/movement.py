@@ -101,7 +101,7 @@ def merged_arcs(
     end = points[-1]
     while start < end:
         point, other = points[i], other_points[j]
-        stop = point if point < other else other
+        stop = point if point < other else other  # noqa: FURB136 - a call of min costs more
         meets[owners[i], other_owners[j]] += stop - start
         start = stop
         i += point == stop

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
 from functools import partial
 from heapq import heapify, heappop
+from itertools import pairwise
 from math import inf, log1p
 from typing import Any, ClassVar, Self
 
@@ -54,9 +55,7 @@ class RendezvousHash(KeyedStructure):
     #   2. _classes cuts these lists into runs (start, stop) of equal weight; it is empty if the
     #      runs are too short to be worth a minimum each.
 
-    def __init__(
-        self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0
-    ) -> None:
+    def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0) -> None:
         weights = as_weights(ids_or_weights)
         self.seed = check_seed(seed)
         self.ids = tuple(sorted(weights))
@@ -72,7 +71,7 @@ class RendezvousHash(KeyedStructure):
             if at in (0, len(live)) or self._weights[at] != self._weights[at - 1]
         ]
         self._uniform = len(cuts) == 2
-        self._classes = list(zip(cuts, cuts[1:], strict=False)) if 4 * len(cuts) < len(live) else []
+        self._classes = list(pairwise(cuts)) if 4 * len(cuts) < len(live) else []
 
     def locate(self, key: Key) -> int:
         """Return the position in ``ids`` of the owner of ``key``.
@@ -172,7 +171,7 @@ class RendezvousHash(KeyedStructure):
 
     def state(self) -> dict[str, Any]:
         """Return members and seed."""
-        return {"kind": self.kind, "weights": dict(self.weights), "seed": self.seed}
+        return {"kind": self.kind, "weights": dict(sorted(self.weights.items())), "seed": self.seed}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:

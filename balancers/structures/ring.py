@@ -10,10 +10,18 @@ from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key, check_seed, digest128, encodable128, hash128, key_bytes
-from balancers.structures.keyed import KeyedStructure, read_state
+from balancers.structures.keyed import KeyedStructure, changed_weights, read_state
 from balancers.structures.movement import Movement, merged_arcs
+from balancers.structures.ring_patch import edit_points, edit_table, place, plan_edits
 from balancers.structures.ring_points import MAX_POINTS, point_count, points_of, sorted_points
-from balancers.structures.ring_table import BLOCK_BITS, build_table, names_for, table_bits
+from balancers.structures.ring_size import imbalance, vnodes_for_weights
+from balancers.structures.ring_table import (
+    BLOCK_BITS,
+    build_table,
+    code_limit,
+    names_for,
+    table_bits,
+)
 from balancers.structures.weights import as_weights
 
 __all__ = ["HashRing"]
@@ -45,7 +53,7 @@ class HashRing(KeyedStructure):
     __slots__ = (
         "_base",
         "_block",
-        "_count",
+        "_limit",
         "_names",
         "_owners",
         "_points",
@@ -61,8 +69,8 @@ class HashRing(KeyedStructure):
     #   1. _points ascends and ends with a sentinel 2**64 - 1 owned by the first point's member;
     #      _owners runs beside it. Both are empty when no member has points.
     #   2. Equal points are in order of their ids.
-    #   3. _table and _base are what build_table makes of the p points; _names is ids, then None
-    #      for every code of a mixed slot.
+    #   3. _table and _base are what build_table makes of the p points for _limit ≥ n; _names is
+    #      ids, then None for every code up to the last one of a mixed slot.
 
     def __init__(
         self,
@@ -77,23 +85,133 @@ class HashRing(KeyedStructure):
         self.weights = {id_: weights[id_] for id_ in self.ids}
         counts = _counts(self.weights, vnodes)
         made = (points_of(id_, counts[id_], seed) for id_ in self.ids)
-        points, owners = sorted_points(enumerate(made), len(self.ids))
-        self._lay(points, owners)
+        self._lay(*sorted_points(enumerate(made), len(self.ids)))
 
-    def _lay(self, points: array[int], owners: array[int]) -> None:
-        """Build the table over sorted points and close the circle with the sentinel."""
-        self._points, self._owners = points, owners
+    def _lay(
+        self,
+        points: array[int],
+        owners: array[int],
+        limit: int = 0,
+        table: tuple[array[int], array[int], int] | None = None,
+    ) -> None:
+        """Take over sorted points, build the table unless it is given, and close the circle."""
         if points:
-            bits = table_bits(len(points))
-            self._table, self._base = build_table(points, owners, len(self.ids), bits)
+            if table is None:
+                limit = code_limit(len(self.ids))
+                table = build_table(points, owners, limit, table_bits(len(points)))
             points.append(_CIRCLE - 1)
             owners.append(owners[0])
         else:
-            bits = 0
-            self._table, self._base = array("I", [len(self.ids)]), array("I", [0, 0])
-        self._shift = 128 - bits
-        self._block = 128 - bits + BLOCK_BITS
-        self._names = names_for(self.ids, self._base)
+            limit = len(self.ids)
+            table = array("I", [limit]), array("I", [0, 0]), 0
+        self._points, self._owners = points, owners
+        self._table, self._base, widest = table
+        self._limit = limit
+        self._shift = 129 - len(self._table).bit_length()
+        self._block = self._shift + BLOCK_BITS
+        self._names = names_for(self.ids, limit, widest)
+
+    def updated(self, ids_or_weights: Mapping[str, float] | Iterable[str]) -> HashRing:
+        """Return the ring of other members, with this one's vnodes and seed.
+
+        The same placement as ``HashRing(ids_or_weights, vnodes, seed)``, made from copies of this
+        ring's arrays when few members change: a member that joins, leaves or is reweighted costs
+        only its own points. This ring is untouched, so its readers never wait. Positions in
+        ``ids`` may differ from a fresh ring's; members that stay keep theirs where possible.
+
+        Raises:
+            InvalidEndpointError, TypeError: As the constructor.
+
+        Runtime complexity: O(p) at the speed of memcpy plus O(e log p) for e changed points; a
+            full build where more than one point in twenty changes.
+        """
+        return self._updated(as_weights(ids_or_weights))
+
+    def _updated(self, weights: dict[str, float]) -> HashRing:
+        if weights == self.weights:
+            return self
+        after = _counts(weights, self.vnodes)
+        before = _counts(self.weights, self.vnodes)
+        changed = sum(abs(after.get(id_, 0) - had) for id_, had in before.items())
+        changed += sum(has for id_, has in after.items() if id_ not in before)
+        if changed * 20 > len(self._points) or len(after) > 1 << 8 * self._owners.itemsize:
+            return type(self)(weights, self.vnodes, self.seed)
+        ring = object.__new__(type(self))
+        ring.vnodes, ring.seed = self.vnodes, self.seed
+        ring.ids = place(self.ids, after)
+        ring.weights = {id_: weights[id_] for id_ in ring.ids}
+        edits = plan_edits(_indices(self.ids), _indices(ring.ids), before, after, self.seed)
+        points, owners = edit_points(
+            self._points[:-1], self._owners[:-1], (self.ids, ring.ids), edits
+        )
+        table = None
+        fits = 4 * len(points) <= len(self._table) <= 32 * len(points)
+        if fits and len(ring.ids) <= self._limit:
+            table = edit_table(self._table, self._base, points, owners, self._limit, edits)
+        ring._lay(points, owners, self._limit, table)
+        return ring
+
+    def with_changes(
+        self,
+        add: Mapping[str, float] | Iterable[str] = (),
+        remove: Iterable[str] = (),
+        reweight: Mapping[str, float] | None = None,
+    ) -> HashRing:
+        """Return a ring with some members added, removed or given another weight.
+
+        Args:
+            add: id -> weight, or ids of weight 1; none may be a member.
+            remove: Ids to take out; all must be members.
+            reweight: id -> new weight; all must be members and stay.
+
+        Raises:
+            InvalidEndpointError: If an id to add is a member already, one to remove or reweight
+                is not, or one occurs twice; and as the constructor.
+
+        Runtime complexity: As :meth:`updated`.
+        """
+        return self._updated(changed_weights(self.weights, add, remove, reweight or {}))
+
+    @classmethod
+    def sized(
+        cls,
+        ids_or_weights: Mapping[str, float] | Iterable[str],
+        *,
+        max_imbalance: float = 1.25,
+        capacity: int | None = None,
+        seed: int = 0,
+    ) -> HashRing:
+        """Return a ring with as many points as keep every share within a multiple of its due.
+
+        The points a unit of weight gets follow from the exact law of the shares (``ring_size``),
+        and the ring is then measured: should it miss by chance, it gets a quarter more.
+
+        Args:
+            ids_or_weights: id -> weight, or ids of weight 1.
+            max_imbalance: The most a member's share may be of its due, > 1.
+            capacity: Members to make room for; those to come are taken to be of mean weight.
+                Twice as many as are given if None.
+            seed: 0 ≤ seed < 2³².
+
+        Raises:
+            InvalidEndpointError: If it would take more than 2²⁴ points.
+            ValueError: If ``max_imbalance`` is out of range, or ``capacity`` below the members.
+
+        Runtime complexity: As the constructor.
+        """
+        weights = as_weights(ids_or_weights)
+        live = [weight for weight in weights.values() if weight]
+        if not live:
+            return cls(weights, seed=seed)
+        room = 2 * len(live) if capacity is None else capacity
+        if room < len(live):
+            raise ValueError(f"capacity must be >= the {len(live)} members, got {capacity}")
+        live += [sum(live) / len(live)] * (room - len(live))
+        vnodes = vnodes_for_weights(live, max_imbalance)
+        ring = cls(weights, vnodes, seed)
+        while imbalance(ring.shares(), ring.weights)[1] > max_imbalance:
+            ring = cls(weights, vnodes := vnodes + vnodes // 4 + 1, seed)
+        return ring
 
     def owner(self, key: Key) -> str:
         """Return the id that owns ``key``.
@@ -122,7 +240,7 @@ class HashRing(KeyedStructure):
         else:
             digest = digest128(key_bytes(key), self.seed)
         index = self._table[digest >> self._shift]
-        if index < len(self.ids):
+        if index < self._limit:
             return index
         return self._owners[self._rank(digest)]
 
@@ -133,10 +251,9 @@ class HashRing(KeyedStructure):
             raise LookupError("the ring is empty: no member has a positive weight")
         code = self._table[digest >> self._shift]
         position = digest >> 64
-        count = len(self.ids)
-        if code < count:
+        if code < self._limit:
             return bisect_left(points, position)
-        rank = self._base[digest >> self._block] + code - count
+        rank = self._base[digest >> self._block] + code - self._limit
         while points[rank] < position:
             rank += 1
         return rank
@@ -200,15 +317,17 @@ class HashRing(KeyedStructure):
         if self.seed != other.seed:
             raise ValueError(f"the rings' seeds differ: {self.seed} and {other.seed}")
         return Movement.of_counts(
-            merged_arcs((self._points, self._owners, self.ids),
-                        (other._points, other._owners, other.ids)), _CIRCLE
+            merged_arcs(
+                (self._points, self._owners, self.ids), (other._points, other._owners, other.ids)
+            ),
+            _CIRCLE,
         )
 
     def state(self) -> dict[str, Any]:
         """Return members, vnodes and seed; the points follow from them."""
         return {
             "kind": self.kind,
-            "weights": dict(self.weights),
+            "weights": dict(sorted(self.weights.items())),
             "vnodes": self.vnodes,
             "seed": self.seed,
         }
@@ -219,6 +338,30 @@ class HashRing(KeyedStructure):
         weights, vnodes, seed = read_state(cls.kind, state, "weights", "vnodes", "seed")
         return cls(weights, vnodes, seed)
 
+    def _check(self) -> None:
+        """Assert the invariants. For tests: O(p log p)."""
+        points, owners = self._points, self._owners
+        made = [
+            (point, id_)
+            for id_, count in _counts(self.weights, self.vnodes).items()
+            for point in points_of(id_, count, self.seed)
+        ]
+        found = [(point, self.ids[owner]) for point, owner in zip(points, owners, strict=True)]
+        assert found[:-1] == sorted(made)
+        assert sorted(self.ids) == sorted(self.weights)
+        if not points:
+            return
+        assert found[-1] == (_CIRCLE - 1, found[0][1])
+        bits = 128 - self._shift
+        assert len(self._table) == 1 << bits
+        assert len(self.ids) <= self._limit
+        assert self._names[: len(self.ids)] == list(self.ids)
+        assert not any(self._names[len(self.ids) :])
+        table, base, widest = build_table(points[:-1], owners[:-1], self._limit, bits)
+        assert list(table) == list(self._table)
+        assert base == self._base
+        assert len(self._names) == self._limit + widest + 1 > max(table)
+
 
 def _check_vnodes(vnodes: int) -> int:
     if isinstance(vnodes, bool) or not isinstance(vnodes, int):
@@ -226,6 +369,10 @@ def _check_vnodes(vnodes: int) -> int:
     if vnodes < 1:
         raise InvalidEndpointError(f"vnodes must be >= 1, got {vnodes}")
     return vnodes
+
+
+def _indices(ids: Iterable[str]) -> dict[str, int]:
+    return {id_: index for index, id_ in enumerate(ids)}
 
 
 def _counts(weights: Mapping[str, float], vnodes: int) -> dict[str, int]:

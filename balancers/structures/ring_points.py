@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import digest16, key_bytes
@@ -111,9 +111,3 @@ def sorted_points(
         owners.fromlist([packed & low for packed in part])
         parts[at] = []  # give the memory back as we go
     return positions, owners
-
-
-def _check_sorted(points: Sequence[int], owners: Sequence[int]) -> None:
-    """Raise AssertionError unless (position, owner) pairs strictly or equally ascend."""
-    pairs = list(zip(points, owners, strict=True))
-    assert pairs == sorted(pairs)

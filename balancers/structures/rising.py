@@ -94,6 +94,13 @@ class RisingMax:
         """Iterate over the indices that are in, in no useful order."""
         return iter(self._lines)
 
+    def copy(self) -> RisingMax:
+        """Return an independent copy. O(n)."""
+        twin = RisingMax()
+        twin._lines = dict(self._lines)
+        twin._classes = {bits: heap[:] for bits, heap in self._classes.items()}
+        return twin
+
     def _check(self) -> None:
         """Assert the invariants."""
         entries = [(bits, entry) for bits, heap in self._classes.items() for entry in heap]

@@ -1,0 +1,226 @@
+"""Least connections: the endpoint with the least load for its weight.
+
+Guarantees:
+    The endpoint picked minimises (load + cost)/weight among the eligible, for unit costs
+    (in-flight + 1)/weight, exactly; every tied endpoint has the same chance, at each pick.
+    With equal weights and no departures no two in-flight counts differ by more than 1.
+
+Use when:
+    Requests last unequally long and this balancer sees a good part of the traffic: in-flight
+    counts are then the best signal there is without the server's help.
+
+Avoid when:
+    Endpoints may fail fast: an endpoint that answers errors in 1 ms is always the least
+    loaded and draws over a quarter of all requests. Or when many clients share the servers,
+    each with less than one request in flight: local counts then say next to nothing.
+
+Cost:
+    A pick takes one private lock, for O(1) work with equal weights and O(log n) with unequal
+    ones, amortised; costs other than 1 over K distinct weights add O(K). A settlement takes
+    no lock. An update is O(n). Counts are read from the leases themselves, never copied.
+
+Source:
+    Least-request in Envoy, leastconn in HAProxy, least_conn in nginx; the + 1 as in IPVS
+    "shortest expected delay" and Kong, which ranks idle endpoints by weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from math import floor
+from random import Random
+from threading import Lock
+from typing import Unpack
+
+from balancers.core.lease import Pick
+from balancers.core.ledger import Cell
+from balancers.core.membership import Options
+from balancers.core.policy import Policy
+from balancers.core.view import View
+from balancers.endpoint import EndpointLike
+from balancers.hashing import Key
+from balancers.protocol import Reason
+from balancers.structures.load_heap import LoadHeap
+from balancers.structures.score_heap import ScoreEntry, ScoreHeap
+
+__all__ = ["LeastConnections"]
+
+
+class _FiledPick(Pick):
+    """A plain lease that knows where its cell was filed, which spares a look-up at its end."""
+
+    __slots__ = ("_entry", "_heap")
+
+    _entry: ScoreEntry[Cell]
+    _heap: ScoreHeap[Cell]
+
+
+class LeastConnections(Policy):
+    """The endpoint of least (load + cost)/weight, ties broken by the rng.
+
+    Args:
+        endpoints: The membership.
+        options: What every balancer takes; see ``Policy``.
+
+    Invariants:
+        1. ``_heap`` is used under ``_lock`` alone. It is the state of the published view.
+        2. A candidate whose load has fallen since it was last filed is in ``_told``.
+        3. While a view is being built, whoever leaves ``_told`` enters ``_missed``.
+    """
+
+    aliases = ("lc", "least-connections", "least-request")
+
+    def __init__(self, endpoints: Iterable[EndpointLike], **options: Unpack[Options]) -> None:
+        self._lock = Lock()
+        self._told: list[Pick] = []
+        # One bound method for all cells: it stays in the processor's cache.
+        self._tell = self._told.append
+        self._building = False
+        self._missed: set[Cell] = set()
+        self._heap: LoadHeap[Cell] = LoadHeap({}, _load)
+        self._by_load: ScoreHeap[Cell] | None = None
+        super().__init__(endpoints, **options)
+
+    def pick(
+        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
+    ) -> Pick:
+        """Lease a least loaded endpoint. Amortised O(1), O(log n) with unequal weights."""
+        if self._fast is None or key is not None or exclude or cost != 1.0 or self._abandoned:
+            return super().pick(key, exclude=exclude, cost=cost)
+        # LoadHeap.fell, LoadHeap.draw and Cell.issue, written out for equal weights: their calls
+        # cost as much as all the rest. So does `with` beside acquire and release.
+        told, lock, random = self._told, self._lock, self._rng.random
+        lock.acquire()
+        try:
+            heap = self._by_load
+            if heap is None or self._building:
+                self._refile()
+                return self._heap.draw(random).issue()
+            while told:
+                lease = told.pop()
+                cell = lease._cell
+                if lease.__class__ is _FiledPick and lease._heap is heap:
+                    filed = lease._entry.score
+                elif (found := heap.entries.get(cell)) is not None:
+                    filed = found.score
+                else:
+                    continue
+                if len(cell.open) < filed or cell.costly:
+                    heap.place(cell, _load(cell))
+            while True:
+                bucket = heap.buckets[heap.scores[0]] or heap.lowest()
+                entry = bucket[floor(random() * len(bucket))]
+                cell = entry.item
+                leases = cell.open
+                if len(leases) == entry.score and not cell.costly:
+                    pick = _FiledPick()
+                    pick._heap = heap
+                    pick._entry = entry
+                    pick.endpoint = cell.endpoint
+                    pick._cell = cell
+                    pick._serial = serial = next(cell.serials)
+                    leases.add(serial)
+                    return pick
+                if (load := _load(cell)) == entry.score:
+                    return cell.issue()
+                heap.place(cell, load)
+        finally:
+            lock.release()
+
+    def _grant(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        with self._lock:
+            self._refile()
+            # The heap of the view in use, should it have been replaced on the way down here.
+            cell = self._draw(self._heap, exclude, cost, self._rng)
+            if cell is not None:
+                return self._lease(cell, cost, reason, now)
+        raise self._nobody(view, exclude)
+
+    def _choose(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        rng: Random,
+    ) -> Cell | None:
+        with self._lock:
+            heap = self._heap.copy()
+            for pick in self._told:
+                heap.fell(pick._cell)
+        return self._draw(heap, exclude, cost, rng)
+
+    def _draw(
+        self, heap: LoadHeap[Cell], exclude: Collection[str], cost: float, rng: Random
+    ) -> Cell | None:
+        cells = self._ledger.cells
+        aside = [cells[name] for name in exclude if name in cells]
+        try:
+            return heap.draw(rng.random, cost, aside)
+        except LookupError:
+            return None
+
+    def _refile(self) -> None:
+        """Take note of the loads that have fallen."""
+        told = self._told
+        fell = self._heap.fell
+        while told:
+            cell = told.pop()._cell
+            if self._building:
+                self._missed.add(cell)
+            fell(cell)
+
+    def _build(self, view: View) -> LoadHeap[Cell]:
+        self._missed = set()
+        self._building = True
+        ramps = view.ramps
+        return LoadHeap(
+            {
+                # A ramp must not round a weight down to nothing.
+                cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
+                for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
+            },
+            _load,
+        )
+
+    def _publish(self, view: View) -> None:
+        heap: LoadHeap[Cell] = view.state
+        with self._lock:
+            for cell in self._heap.weights:
+                if cell.tell is self._tell and cell not in heap:
+                    cell.watch(None)
+            for cell in heap.weights:
+                if cell.tell is not self._tell:
+                    cell.watch(self._tell)
+                    self._missed.add(cell)
+            # Loads that fell after the heap had read them, and before anybody could tell it.
+            for cell in self._missed:
+                heap.fell(cell)
+            self._building = False
+            self._missed = set()
+            self._heap, self._by_load = heap, heap.by_load
+            super()._publish(view)
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._lock = Lock()
+        # Whoever held the lock may have left the heap half changed.
+        self._view.state = self._build(self._view)
+        self._publish(self._view)
+
+    def _score(self, cell: Cell, cost: float) -> float | None:
+        weight = self._heap.weights.get(cell)
+        return None if weight is None else (cell.load + cost) / weight
+
+
+def _load(cell: Cell) -> float:
+    """What a cell is ranked by: an integer unless other costs than 1 are open."""
+    return cell.load if cell.costs else len(cell.open)

@@ -1,0 +1,161 @@
+"""A few distinct items at random: the first step of every best-of-d policy.
+
+Uniform: :func:`distinct_indices`. By weight: :class:`DistinctSampler`, draws one after the other
+without replacement, the j-th among what is left and in proportion to its weight. Both give an
+ordered sample, so that "the first of equals" is a fair choice.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
+from itertools import accumulate
+from random import Random
+
+from balancers.structures.alias import AliasTable
+from balancers.structures.weights import as_weights, exact_integers
+
+__all__ = ["DistinctSampler", "distinct_indices"]
+
+MAX_REPEATS = 8
+
+
+def distinct_indices(rng: Random, n: int, d: int) -> list[int]:
+    """Return ``min(d, n)`` distinct integers of 0..n-1, every ordered sample being equally likely.
+
+    Floyd's method: position j of the last d joins with a uniform draw t of 0..j, or itself where t
+    is in already. Putting t in front, and j right behind the t it stands for, makes the order
+    uniform as well. The chance of each of the n(n-1)...(n-d+1) samples is exactly the same but for
+    the 53 bits of ``rng.random()``: a draw from m is off by at most m * 2**-53 relative.
+
+    Args:
+        rng: ``random()`` is called once for each item.
+        n: >= 0.
+        d: >= 0; meant to be small.
+
+    Raises:
+        ValueError: ``n`` or ``d`` is negative.
+
+    Runtime complexity: O(d**2), without hashing.
+
+    Source: Bentley and Floyd, "A sample of brilliance", Communications of the ACM 30 (1987).
+    """
+    if d == 2 and n > 2:
+        first = int(rng.random() * n)
+        second = int(rng.random() * (n - 1))
+        return [first, second + 1 if second >= first else second]
+    if n < 0 or d < 0:
+        raise ValueError(f"n and d must be >= 0, not {n} and {d}")
+    sample: list[int] = []
+    for last in range(max(0, n - d), n):
+        drawn = int(rng.random() * (last + 1))
+        if drawn in sample:
+            sample.insert(sample.index(drawn) + 1, last)
+        else:
+            sample.insert(0, drawn)
+    return sample
+
+
+class DistinctSampler:
+    """Weighted samples without replacement from a frozen set.
+
+    The chance of the ordered sample (i, j, k, ...) is p(i) * p(j) / (1 - p(i)) *
+    p(k) / (1 - p(i) - p(j)) and so on, p being the shares of the weights; ids of weight 0 are never
+    in.
+
+    Each next item is drawn from the whole set, and drawn again while it repeats, which is exactly a
+    draw from the rest. After eight repeats in a row, as happens when the items in the sample weigh
+    nearly everything, it is drawn from the rest directly, by exact integer prefix sums. Whether
+    that happens does not depend on which item comes next, so the chances are as stated: exact but
+    for 53-bit rounding in the alias table.
+
+    Args:
+        weights: A mapping id -> weight, or an iterable of ids (weight 1 each). Finite numbers
+            >= 0. May be all zero or empty.
+
+    Attributes:
+        table: The alias table of the whole set.
+        count: How many ids have a positive weight.
+
+    Raises:
+        InvalidEndpointError: For a duplicate id or a bad weight.
+        TypeError: For wrong types.
+
+    Runtime complexity: O(n) to build.
+    """
+
+    __slots__ = ("_prefix", "_whole", "count", "table")
+
+    table: AliasTable
+    count: int
+
+    def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
+        checked = as_weights(weights)
+        self.table = AliasTable(checked)
+        self._whole = exact_integers(checked.values())
+        self._prefix = list(accumulate(self._whole))
+        self.count = sum(1 for weight in self._whole if weight)
+
+    def draw(self, rng: Random, d: int) -> list[str]:
+        """Return ``min(d, count)`` distinct ids, in the order drawn.
+
+        Raises:
+            ValueError: ``d`` is negative.
+
+        Runtime complexity: as :meth:`draw_indices`.
+        """
+        ids = self.table.ids
+        return [ids[index] for index in self.draw_indices(rng, d)]
+
+    def draw_indices(self, rng: Random, d: int) -> list[int]:
+        """Return the positions, in the order given, of what :meth:`draw` would return.
+
+        Raises:
+            ValueError: ``d`` is negative.
+
+        Runtime complexity: O(d**2) expected where no item weighs nearly everything; at most
+        O(d * (d + log n)).
+        """
+        if d < 0:
+            raise ValueError(f"d must be >= 0, not {d}")
+        wanted = min(d, self.count)
+        # AliasTable.draw_index written out: two calls would cost as much as the draws.
+        random = rng.random
+        cuts = self.table.cuts
+        aliases = self.table.aliases
+        n = len(cuts)
+        sample: list[int] = []
+        repeats = 0
+        while len(sample) < wanted:
+            point = random() * n
+            index = int(point)
+            if point >= cuts[index]:
+                index = aliases[index]
+            if index in sample:
+                repeats += 1
+                if repeats < MAX_REPEATS:
+                    continue
+                index = self.draw_rest(rng, sample)
+            repeats = 0
+            sample.append(index)
+        return sample
+
+    def draw_rest(self, rng: Random, sample: Collection[int]) -> int:
+        """Return the position of one more item, drawn by weight from everything but ``sample``.
+
+        Args:
+            rng: ``randrange()`` is called once.
+            sample: Distinct positions, which leave at least one item of positive weight.
+
+        Raises:
+            ValueError: ``sample`` leaves no weight to draw from.
+
+        Runtime complexity: O(d log d + log n) for d positions.
+        """
+        whole = self._whole
+        target = rng.randrange(self._prefix[-1] - sum(whole[index] for index in sample))
+        for index in sorted(sample):
+            # Skip the stretch of each item that is out, if the target lies at or beyond it.
+            if target >= self._prefix[index] - whole[index]:
+                target += whole[index]
+        return bisect_right(self._prefix, target)
