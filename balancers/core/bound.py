@@ -6,7 +6,9 @@ Invariants:
    present membership alone; ``total`` is their sum. Every change is made under one lock.
 2. A cell is admitted at count q if q + 1 ≤ max(min_load, ⌈c · w · (total + 1) / W⌉), W being
    the weight of the candidates. The arithmetic is exact: a cap is never rounded up by a float.
-3. With c ≥ 1 the caps of the candidates add up to more than ``total``, so that one of them
+3. ``away`` holds such leases of cells that have left: in a tree of balancers a cell may go to
+   another one and come back while its leases are open.
+4. With c ≥ 1 the caps of the candidates add up to more than ``total``, so that one of them
    always has room (Mirrokni, Thorup, Zadimoghaddam 2018).
 """
 
@@ -30,7 +32,16 @@ class LoadBound:
         min_load: Leases every endpoint may hold whatever the average, ≥ 1.
     """
 
-    __slots__ = ("_denominator", "_factor", "_shares", "counts", "lock", "min_load", "total")
+    __slots__ = (
+        "_denominator",
+        "_factor",
+        "_shares",
+        "away",
+        "counts",
+        "lock",
+        "min_load",
+        "total",
+    )
 
     def __init__(self, load_factor: float, min_load: int) -> None:
         if isinstance(load_factor, bool) or not isinstance(load_factor, int | float):
@@ -41,14 +52,16 @@ class LoadBound:
         self.min_load = min_load
         self.lock = Lock()
         self.counts: dict[Cell, int] = {}
+        self.away: dict[Cell, int] = {}
         self.total = 0
         self._shares: dict[Cell, int] = {}
         self._denominator = 1
 
     def set_members(self, members: Iterable[Cell]) -> None:
         """Count the leases of these cells alone from now on. O(n)."""
-        counts = self.counts
-        self.counts = {cell: counts.get(cell, 0) for cell in members}
+        open_here = self.away | self.counts
+        self.counts = {cell: open_here.pop(cell, 0) for cell in members}
+        self.away = {cell: count for cell, count in open_here.items() if count}
         self.total = sum(self.counts.values())
 
     def set_candidates(self, weights: dict[Cell, float]) -> None:
@@ -73,15 +86,23 @@ class LoadBound:
 
     def charge(self, cell: Cell) -> None:
         """Count one more lease. O(1)."""
-        self.counts[cell] += 1
+        count = self.counts.get(cell)
+        if count is None:  # has just left for another balancer of the tree
+            self.away[cell] = self.away.get(cell, 0) + 1
+            return
+        self.counts[cell] = count + 1
         self.total += 1
 
     def release(self, cell: Cell) -> None:
-        """Count one lease less; nothing for a cell that has left. O(1)."""
+        """Count one lease less. O(1)."""
         count = self.counts.get(cell)
         if count is not None:
             self.counts[cell] = count - 1
             self.total -= 1
+        elif self.away.get(cell, 0) > 1:
+            self.away[cell] -= 1
+        else:
+            self.away.pop(cell, None)
 
     def renew_lock(self) -> None:
         """Replace the lock, in a forked child."""
@@ -91,3 +112,5 @@ class LoadBound:
         assert self.total == sum(self.counts.values())
         assert min(self.counts.values(), default=0) >= 0
         assert all(self.counts[cell] <= len(cell.open) for cell in self.counts)
+        assert not self.away.keys() & self.counts.keys()
+        assert min(self.away.values(), default=1) >= 1

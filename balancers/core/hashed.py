@@ -178,6 +178,9 @@ class HashPolicy(Policy):
     def _learns(self) -> bool:
         return self._bound is not None
 
+    def _restart(self) -> None:
+        self._fast = None  # the structure depends on the members alone and is kept
+
     def _renew_locks(self) -> None:
         super()._renew_locks()
         if self._bound is not None:
@@ -221,6 +224,21 @@ class HashPolicy(Policy):
             raise self._nobody(view, exclude)
         return self._lease(cell, cost, max(reason, why), now)
 
+    def _lease_on(
+        self,
+        view: View,
+        cell: Cell,
+        key: Key | None,
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick | None:
+        bound = self._bound
+        if bound is not None:
+            with bound.lock:
+                bound.charge(cell)
+        return self._lease(cell, cost, reason, now)
+
     def _place(self, view: View, key: Key, exclude: Collection[str]) -> tuple[Cell | None, Reason]:
         """Return the first of the key's candidates that may take it, and why that one."""
         bound = self._bound
@@ -228,7 +246,7 @@ class HashPolicy(Policy):
         waiting: Cell | None = None  # the first candidate that only its ramp holds back
         fullest: Cell | None = None
         least = 0
-        for cell in self._candidates(view, key):
+        for cell in self._owners(view, key):
             if cell is None or cell.endpoint.id in exclude:
                 reason = Reason.FALLBACK
                 continue
@@ -246,7 +264,7 @@ class HashPolicy(Policy):
             return waiting, reason
         return fullest, Reason.OVERFLOW
 
-    def _candidates(self, view: View, key: Key) -> Iterator[Cell | None]:
+    def _owners(self, view: View, key: Key) -> Iterator[Cell | None]:
         placement: _Placement = view.state
         return map(
             placement.cells.__getitem__, placement.structure.walk_indices(self._hashable(key))

@@ -12,7 +12,7 @@ give the number back in ``done`` and nowhere else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from balancers.core.checks import LARGEST
 from balancers.protocol import Outcome, Reason
@@ -153,8 +153,15 @@ class Pick:
 
     def __del__(self) -> None:
         # May run anywhere, even inside one of our own locks: append and nothing else.
-        if self._serial >= 0:
-            self._cell.ledger.abandoned.append(self)
+        try:
+            if self._serial >= 0:
+                self._cell.ledger.abandoned.append(self)
+        except AttributeError:  # interrupted before it became a lease
+            pass
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would be a second lease on one serial: dropping it would settle the first.
+        raise TypeError("a lease can be neither copied nor pickled")
 
     def __repr__(self) -> str:
         state = "open" if self._serial >= 0 else "settled"

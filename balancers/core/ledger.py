@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -73,7 +74,7 @@ class Cell:
         self.costs: dict[int, float] = {}
         self.serials = count()
         self.entry: Any = None
-        self.facts: dict[type, Any] | None = None
+        self.facts: dict[type, Any] = {}
         self.costly = False
         self.tell: Callable[[Pick], object] | None = None
         self.after: Callable[[Pick], object] | None = None
@@ -131,7 +132,8 @@ class Cell:
         self._set_after()
 
     def _expect_costs(self) -> None:
-        if not self.costly:
+        # Until ``after`` forgets costs, one that is opened could outlive its lease.
+        if self.after is not _forget and self.after is not _forget_and_tell:
             self.costly = True
             self._set_after()
 
@@ -147,8 +149,6 @@ class Cell:
 
     def fact(self, kind: type[Fact], make: Callable[[], Fact]) -> Fact:
         """Return what is known of the endpoint under ``kind``, made on the first call."""
-        if self.facts is None:
-            self.facts = {}
         found: Fact | None = self.facts.get(kind)
         if found is None:
             # setdefault: where two threads meet, both go on with the same fact
@@ -240,7 +240,7 @@ class Ledger:
                 f"{len(found)} pick(s) were dropped unsettled, on {', '.join(sorted(set(found)))}: "
                 "use `with balancer.pick()` or call done()",
                 ResourceWarning,
-                stacklevel=4,
+                stacklevel=_outside(),
             )
 
     def classified(self, error: BaseException) -> Outcome:
@@ -266,6 +266,16 @@ class Ledger:
             assert cell.after is cell._wanted()
             assert all(0 <= serial < cell.picks for serial in cell.open)
             assert cell.open or cell.load == 0.0
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` of the nearest caller that is not of this package."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("balancers."):
+        frame = frame.f_back
+        level += 1
+    return level
 
 
 def default_classify(error: BaseException) -> Outcome:

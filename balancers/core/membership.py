@@ -21,7 +21,8 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -33,6 +34,7 @@ from balancers.protocol import Clock, Delta, Observer, Unsubscribe
 
 if TYPE_CHECKING:
     from balancers.core.lease import Hook
+    from balancers.health.registry import HealthRegistry
 
 __all__ = ["Membership", "Options"]
 
@@ -42,6 +44,7 @@ _alive: weakref.WeakSet[Membership] = weakref.WeakSet()
 class Options(TypedDict, total=False):
     """What every balancer takes beside its endpoints; see ``Policy``."""
 
+    health: HealthRegistry | None
     clock: Clock | None
     rng: Random | None
     observer: Observer | None
@@ -56,6 +59,7 @@ class Membership(ABC):
         self,
         endpoints: Iterable[EndpointLike],
         *,
+        health: HealthRegistry | None = None,
         clock: Clock | None = None,
         rng: Random | None = None,
         observer: Observer | None = None,
@@ -65,8 +69,13 @@ class Membership(ABC):
         for name, option in (("clock", clock), ("classify", classify)):
             if option is not None and not callable(option):
                 raise TypeError(f"{name} is callable or None, not {option!r}")
+        if health is not None:
+            if clock is not None and clock != health.clock:
+                raise ValueError("clock= is not the clock of the registry given as health=")
+            clock = health.clock
         self._panic_threshold = checked_fraction("panic_threshold", panic_threshold)
         self._panic: bool | None = None  # an outer level's word, once there is one
+        self._withheld: Mapping[str, str] = {}  # and whom it keeps from this one, and why
         self._parent: Membership | None = None
         self._given_clock = clock
         self._given_rng = rng
@@ -74,7 +83,13 @@ class Membership(ABC):
         self._observer = observer
         self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
         self._abandoned = self._ledger.abandoned
+        self._registry = health
+        # The registry holds the attachment weakly; it must not hold us either.
+        refresh = weakref.WeakMethod(self._refresh)
+        self._attachment = None if health is None else health.attach(lambda: _call(refresh))
+        self._stale = False
         self._hooks: tuple[Hook, ...] = self._own_hooks()
+        self._dated = bool(self._hooks)  # whether leases are dated by the clock
         self._control = threading.Lock()
         self._listeners: dict[object, Callable[[], object]] = {}
         self._view = View()
@@ -95,6 +110,11 @@ class Membership(ABC):
         """Make the view the one that picks read; must not raise."""
         self._view = view
         self._fast = view.state if self._is_plain(view) else None
+
+    def _restart(self) -> None:
+        """Forget what was built before an outer level adopted this one: its cells are gone."""
+        self._view = View()
+        self._fast = None
 
     def _renew_locks(self) -> None:
         """Replace every lock, in a forked child: the holder did not come along."""
@@ -130,7 +150,7 @@ class Membership(ABC):
         if self._ledger.abandoned:
             self._ledger.drain()
         roster = as_endpoints(endpoints)
-        with self._control:
+        with self._controlled():
             before = self._view.roster
             delta = difference(before, roster)
             if roster != before:
@@ -161,23 +181,71 @@ class Membership(ABC):
 
     def close(self) -> None:
         """Leave the registry; idempotent. Picks go on, without health."""
+        with self._controlled():
+            if self._attachment is not None:
+                self._attachment.release()
+                self._attachment = self._registry = None
+                for cell in self._ledger.cells.values():
+                    cell.entry = None
+                self._publish(self._prepare(self._view.roster, self._ledger.cells))
 
     # -- the mechanism ---------------------------------------------------------------------
 
     def _install(self, roster: tuple[Endpoint, ...]) -> None:
         """Prepare a view of the roster, then publish it; the root's part of an update."""
         ledger = self._ledger
+        before = self._view.roster
         cells = ledger.plan(roster)
         self._admit(roster)
-        view = self._prepare(roster, cells)
+        try:
+            self._hold((*before, *roster), cells)
+            view = self._prepare(roster, cells)
+        except BaseException:
+            self._hold(before, ledger.cells)
+            raise
         ledger.commit(cells, roster)
         self._publish(view)
+        self._hold(roster, cells)
+
+    def _hold(self, members: Iterable[Endpoint], cells: Mapping[str, Cell]) -> None:
+        """Tell the registry whom we hold, and note its entries in the cells."""
+        if self._attachment is None:
+            return
+        entries = self._attachment.hold({endpoint.id: endpoint.weight for endpoint in members})
+        for name, cell in cells.items():
+            cell.entry = entries.get(name)
 
     def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return a view of the roster and what is built of it, changing nothing."""
         view = view_of(roster, cells, self._panic_threshold, self._panic)
         view.state = self._build(view)
         return view
+
+    @contextmanager
+    def _controlled(self) -> Iterator[None]:
+        """Hold ``_control``; afterwards catch up on the health changes that could not wait."""
+        with self._control:
+            yield
+        if self._stale:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Rebuild the view after a health change; called by the registry, holding no lock.
+
+        Settlements come here too, and must not wait: where ``_control`` is taken, its holder is
+        left to rebuild once more when it is done.
+        """
+        if self._parent is not None:
+            self._parent._refresh()
+            return
+        self._stale = True
+        while self._stale and self._control.acquire(blocking=False):
+            try:
+                self._stale = False
+                self._publish(self._prepare(self._view.roster, self._ledger.cells))
+            finally:
+                self._control.release()
+        self._tell_listeners()
 
     def _is_plain(self, view: View) -> bool:
         """Whether a pick from the view is a choice and a bare lease, and nothing more."""
@@ -205,6 +273,8 @@ class Membership(ABC):
         if self._given_rng is None:
             self._rng = parent._rng
         self._hooks = self._own_hooks() + parent._hooks
+        self._dated = bool(self._hooks)
+        self._restart()
 
     def _draws_own(self) -> bool:
         """Whether the rng in use is the library's own, rather than injected."""
@@ -217,6 +287,13 @@ class Membership(ABC):
             contained("a callback of changed()", callback)
 
 
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Call a method of somebody who may be gone."""
+    found = method()
+    if found is not None:
+        found()
+
+
 def _renew_all() -> None:
     """In a forked child: fresh locks, and fresh draws where the library drew."""
     alive = list(_alive)
@@ -225,7 +302,7 @@ def _renew_all() -> None:
         if member._draws_own():
             member._rng.seed()
     for member in alive:
-        if member._draws_own():
+        if member._parent is None and member._draws_own():
             member._renew()
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from balancers.core.checks import check_cost, check_key, checked_exclude
 from balancers.core.lease import Hook, Pick, TrackedPick
@@ -32,12 +32,38 @@ from balancers.protocol import (
     Candidate,
     EndpointView,
     Explanation,
+    Observer,
     Outcome,
     Reason,
     Snapshot,
 )
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "Quick", "Watch"]
+
+
+Quick: TypeAlias = Callable[[Key | None], Pick]
+"""Makes a pick in one go: everything the choice depends on is at hand."""
+
+
+class Watch:
+    """The hook that tells one observer."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def __call__(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+        /,
+    ) -> None:
+        """Tell of a settlement."""
+        contained("observer's on_settle", self.observer.on_settle, pick, outcome, latency)
 
 
 class Policy(Membership):
@@ -45,7 +71,8 @@ class Policy(Membership):
 
     Args:
         endpoints: The membership; a plain str stands for ``Endpoint(str)``. May be empty.
-        clock: Seconds, never going backwards; ``time.monotonic`` if None.
+        health: The registry to follow and to tell; may be shared with other balancers.
+        clock: Seconds, never going backwards; the registry's or ``time.monotonic`` if None.
         rng: Source of every random choice; one of its own, freshly seeded, if None.
         observer: Told of picks, settlements and updates.
         classify: Turns the exception that ended a ``with`` block into an ``Outcome``.
@@ -143,17 +170,22 @@ class Policy(Membership):
         exclude = checked_exclude(exclude)
         if cost != 1.0:
             check_cost(cost)
-        now = ledger.clock() if self._hooks else None
+        now = ledger.clock() if self._dated else None
+        registry = self._registry
+        if registry is not None and now is not None and now >= registry.deadline:
+            registry.advance(now)
         pick = self._descend(self._view, key, exclude, cost, Reason.NORMAL, now)
-        if self._observer is not None:
-            contained("observer's on_pick", self._observer.on_pick, pick)
+        if self._watched:
+            self._announce(pick)
         return pick
 
     def snapshot(self) -> Snapshot:
         """Return load, health and latency of every endpoint at this moment. O(n)."""
         if self._ledger.abandoned:
             self._ledger.drain()
-        with self._control:
+        if self._registry is not None:
+            self._registry.tick()
+        with self._controlled():
             views = tuple(self._seen(cell) for cell in self._members())
             return Snapshot(type(self).__name__, views, self._details())
 
@@ -165,21 +197,10 @@ class Policy(Membership):
         view = self._view
         rng = copy.copy(self._rng)
         chosen, reason, path = self._trace(view, key, exclude, Reason.NORMAL, rng)
-        able = {cell.endpoint.id: cell for cell in view.cells}
-        candidates = []
-        for endpoint in view.roster:
-            cell = able.get(endpoint.id)
-            if cell is None:
-                candidates.append(Candidate(endpoint, False, view.skipped[endpoint.id]))
-            elif endpoint.id in exclude:
-                candidates.append(Candidate(endpoint, False, "excluded"))
-            else:
-                why = "chosen" if cell is chosen else "eligible"
-                candidates.append(Candidate(endpoint, True, why, self._score(cell, 1.0)))
         return Explanation(
             chosen=None if chosen is None else chosen.endpoint,
             reason=reason,
-            candidates=tuple(candidates),
+            candidates=tuple(self._candidates(view, exclude, chosen)),
             path=path,
         )
 
@@ -197,7 +218,20 @@ class Policy(Membership):
         """Pick in the view, everything checked; ``reason`` is the outer levels' so far."""
         if not view.cells:
             raise self._nobody(view, exclude)
-        return self._grant(view, key, exclude, cost, max(reason, view.reason), now)
+        reason = max(reason, view.reason)
+        if not view.probing:
+            return self._grant(view, key, exclude, cost, reason, now)
+        # An endpoint on probation takes a bounded number of picks: hold a permit of each that
+        # has one while choosing, pass over the others, and give back those not used.
+        held = {cell for cell in view.probing if cell.entry.take_probation_pick()}
+        shut = [cell.endpoint.id for cell in view.probing if cell not in held]
+        try:
+            pick = self._grant(view, key, frozenset((*exclude, *shut)), cost, reason, now)
+            held.discard(pick._cell)
+            return pick
+        finally:
+            for cell in held:
+                cell.entry.return_probation_pick()
 
     def _grant(
         self,
@@ -223,6 +257,52 @@ class Policy(Membership):
         if not hooks and not reason and cost == 1.0:
             return cell.issue()
         return cell.issue_tracked(reason, cost, now, hooks)
+
+    def _lease_on(
+        self,
+        view: View,
+        cell: Cell,
+        key: Key | None,
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick | None:
+        """Lease this very member, which an outer level chose; None if that may not be.
+
+        The member need not be a candidate. A policy that counts what it grants overrides this.
+        """
+        return self._lease(cell, cost, reason, now)
+
+    def _quick(self, view: View, reason: Reason) -> Quick | None:
+        """Return the shortest way to a pick of cost 1 without ``exclude``, for an outer level.
+
+        None where there is none: whoever asked takes the long way, ``_descend``. Both ways draw
+        the same numbers from the rng.
+        """
+        if not view.cells or view.ramps or view.probing:
+            return None
+        grant, clock = self._grant, self._ledger.clock
+        reason = max(reason, view.reason)
+        if self._dated:
+            return lambda key: grant(view, key, (), 1.0, reason, clock())
+        return lambda key: grant(view, key, (), 1.0, reason, None)
+
+    def _candidates(
+        self, view: View, exclude: Collection[str], chosen: Cell | None
+    ) -> list[Candidate]:
+        """Return what ``explain`` says of each member. O(n)."""
+        able = {cell.endpoint.id: cell for cell in view.cells}
+        found = []
+        for endpoint in view.roster:
+            cell = able.get(endpoint.id)
+            if cell is None:
+                found.append(Candidate(endpoint, False, view.skipped[endpoint.id]))
+            elif endpoint.id in exclude:
+                found.append(Candidate(endpoint, False, "excluded"))
+            else:
+                why = "chosen" if cell is chosen else "eligible"
+                found.append(Candidate(endpoint, True, why, self._score(cell, 1.0)))
+        return found
 
     def _trace(
         self,
@@ -258,28 +338,54 @@ class Policy(Membership):
     def _nobody(self, view: View, exclude: Collection[str]) -> BalancerError:
         if not view.roster:
             return NoEndpointError("the membership is empty")
+        names = [endpoint.id for endpoint in view.roster if endpoint.id not in exclude]
+        retry_after = None
+        if self._registry is not None:
+            retry_after = self._registry.retry_after(names, self._ledger.clock())
         if not view.cells:
-            return NoEligibleEndpointError(f"none of {len(view.roster)} endpoint(s) is eligible")
-        return NoEligibleEndpointError(
-            f"exclude leaves none of {len(view.cells)} eligible endpoint(s): "
-            + ", ".join(sorted(exclude)[:5])
-        )
+            text = f"none of {len(view.roster)} endpoint(s) is eligible"
+        else:
+            text = f"exclude leaves none of {len(view.cells)} eligible endpoint(s)"
+        return NoEligibleEndpointError(text, retry_after=retry_after)
 
     def _own_hooks(self) -> tuple[Hook, ...]:
         # The policy first, then whoever watches it.
-        hooks: tuple[Hook, ...] = (self._learn,) if self._learns() else ()
-        return hooks if self._observer is None else (*hooks, self._tell_settle)
-
-    def _tell_settle(
-        self,
-        pick: TrackedPick,
-        outcome: Outcome,
-        latency: float | None,
-        load: float | None,
-        retry_after: float | None,
-    ) -> None:
+        hooks: list[Hook] = [self._learn] if self._learns() else []
+        if self._registry is not None:
+            hooks.append(_tell_registry)
         if self._observer is not None:
-            contained("observer's on_settle", self._observer.on_settle, pick, outcome, latency)
+            hooks.append(Watch(self._observer))
+        return tuple(hooks)
+
+    @property
+    def _watched(self) -> bool:
+        """Whether an observer, here or further in, is to be told of picks."""
+        return self._observer is not None
+
+    def _announce(self, pick: Pick) -> None:
+        """Tell every observer the pick went past."""
+        if isinstance(pick, TrackedPick):
+            for hook in pick._hooks:
+                if isinstance(hook, Watch):
+                    contained("observer's on_pick", hook.observer.on_pick, pick)
+
+    def _is_keyed(self) -> bool:
+        """Whether the key decides the choice, here or further in."""
+        return self.keyed
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._view.roster)} endpoint(s)>"
+
+
+def _tell_registry(
+    pick: TrackedPick,
+    outcome: Outcome,
+    latency: float | None,
+    load: float | None,
+    retry_after: float | None,
+    /,
+) -> None:
+    """The hook that tells the health registry."""
+    entry = pick._cell.entry
+    if entry is not None:
+        entry.settle(outcome, latency, retry_after)

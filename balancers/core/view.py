@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from balancers.core.ledger import Cell
@@ -10,6 +11,8 @@ from balancers.endpoint import Endpoint
 from balancers.protocol import Reason
 
 __all__ = ["View", "view_of"]
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class View:
@@ -63,6 +66,7 @@ def view_of(
     cells: Mapping[str, Cell],
     panic_threshold: float,
     panic: bool | None = None,
+    withheld: Mapping[str, str] = _NONE,
 ) -> View:
     """Sort a roster into candidates and skipped, by weight and by health.
 
@@ -74,6 +78,7 @@ def view_of(
         cells: The cell of each member.
         panic_threshold: The fraction below which health is ignored; 0: never.
         panic: What an outer level decided; None: decide here.
+        withheld: Members an outer level keeps from this one, and why: id to phrase.
 
     Runtime complexity: O(n).
     """
@@ -86,6 +91,9 @@ def view_of(
     for endpoint in roster:
         if endpoint.weight == 0.0:
             skipped[endpoint.id] = "weight 0"
+            continue
+        if withheld and endpoint.id in withheld:
+            skipped[endpoint.id] = withheld[endpoint.id]
             continue
         entry = cells[endpoint.id].entry
         if entry is None:

@@ -140,7 +140,8 @@ class RoundRobin(Policy):
             return None
         old: _Rotation | None = self._view.state
         if old is None:
-            start = self._rng.randrange(len(view.cells)) if self._phase is None else self._phase
+            count = len(view.cells)
+            start = self._rng.randrange(count) if self._phase is None else self._phase % count
             return _Rotation(view.cells, start)
         now = set(view.cells)
         if now == set(old.cells):

@@ -264,6 +264,11 @@ class WeightedRoundRobin(Policy):
         super()._renew_locks()
         self._turns.lock = Lock()
 
+    def _restart(self) -> None:
+        super()._restart()
+        self._turns = _Turns()
+        self._begun = False
+
     def _renew(self) -> None:
         if self._phase is None:
             self._begun = False
