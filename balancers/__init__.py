@@ -10,7 +10,16 @@ from balancers.errors import (
 )
 from balancers.hashing import Key
 from balancers.health import Admin, HealthState
-from balancers.policies import IPHash, JumpHash, Maglev, Rendezvous, RoundRobin
+from balancers.policies import (
+    IPHash,
+    JumpHash,
+    Maglev,
+    Random,
+    Rendezvous,
+    RingHash,
+    RoundRobin,
+    WeightedRoundRobin,
+)
 from balancers.protocol import (
     Balancer,
     Delta,
@@ -39,8 +48,11 @@ __all__ = [
     "Observer",
     "Outcome",
     "Pick",
+    "Random",
     "Reason",
     "Rendezvous",
+    "RingHash",
     "RoundRobin",
     "Snapshot",
+    "WeightedRoundRobin",
 ]

@@ -134,7 +134,7 @@ def _checked_weight(owner: str, weight: float) -> float:
         raise InvalidEndpointError(
             f"endpoint {owner!r}: weight must be finite and ≥ 0, not {weight!r}"
         )
-    return value
+    return value + 0.0  # -0.0 becomes 0.0
 
 
 def _restore(fields: dict[str, Any]) -> Endpoint:

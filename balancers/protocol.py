@@ -200,12 +200,15 @@ class Observer(Protocol):
 
     def on_pick(self, pick: Pick) -> None:
         """A lease was granted."""
+        return
 
     def on_settle(self, pick: Pick, outcome: Outcome, latency: float | None) -> None:
         """A lease was settled; ``latency`` in seconds, None if unknown."""
+        return
 
     def on_update(self, delta: Delta) -> None:
         """The membership changed."""
+        return
 
 
 @runtime_checkable

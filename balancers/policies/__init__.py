@@ -10,6 +10,7 @@ from balancers.policies.maglev import Maglev
 from balancers.policies.random import Random
 from balancers.policies.registry import policy_named, register, registered
 from balancers.policies.rendezvous import Rendezvous
+from balancers.policies.ring_hash import RingHash
 from balancers.policies.round_robin import RoundRobin
 from balancers.policies.weighted_round_robin import WeightedRoundRobin
 
@@ -20,6 +21,7 @@ __all__ = [
     "Maglev",
     "Random",
     "Rendezvous",
+    "RingHash",
     "RoundRobin",
     "WeightedRoundRobin",
     "policy_named",
@@ -27,5 +29,14 @@ __all__ = [
     "registered",
 ]
 
-for _policy in (RoundRobin, WeightedRoundRobin, Random, Maglev, Rendezvous, JumpHash, IPHash):
+for _policy in (
+    RoundRobin,
+    WeightedRoundRobin,
+    Random,
+    RingHash,
+    Maglev,
+    Rendezvous,
+    JumpHash,
+    IPHash,
+):
     register(_policy)

@@ -29,11 +29,12 @@ from typing import Unpack
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.policy import Policy
+from balancers.core.policy import Policy, Quick
 from balancers.core.ticker import Ticker
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
+from balancers.protocol import Reason
 
 __all__ = ["RoundRobin"]
 
@@ -99,6 +100,14 @@ class RoundRobin(Policy):
         pick._serial = serial = next(cell.serials)
         cell.open.add(serial)
         return pick
+
+    def _quick(self, view: View, reason: Reason) -> Quick | None:
+        quick = super()._quick(view, reason)
+        if quick is None or reason or view.reason or self._hooks:
+            return quick
+        rotation: _Rotation = view.state
+        cells, turns, size = rotation.cells, rotation.count, len(rotation.cells)
+        return lambda key: cells[next(turns) % size].issue()
 
     def _choose(
         self,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum, inf
 
-__all__ = ["Movement", "merged_arcs", "rendezvous_flows"]
+__all__ = ["Movement", "rendezvous_flows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +68,6 @@ class Movement:
         for pair, part in self.table.items():
             parts.setdefault(pair[side], []).append(part)
         return {id_: fsum(values) for id_, values in sorted(parts.items())}
-
-
-def merged_arcs(
-    before: tuple[Sequence[int], Sequence[int], Sequence[str]],
-    after: tuple[Sequence[int], Sequence[int], Sequence[str]],
-) -> dict[tuple[str, str], int]:
-    """Overlay two clockwise rings and add up the arcs by (owner before, owner after).
-
-    Args:
-        before: Ascending positions, ending with the last position of the circle; the index of the
-            owner of the arc that ends at each; and the ids that the indices stand for.
-        after: The same for the other ring, on the same circle.
-
-    Returns:
-        Units of the circle for each pair of ids that meets, the unmoved pairs included; they add
-        up to the last position + 1.
-
-    Raises:
-        LookupError: If either ring has no points.
-
-    Runtime complexity: O(p) over the points of both.
-    """
-    points, owners, ids = before
-    other_points, other_owners, other_ids = after
-    if not points or not other_points:
-        raise LookupError("a ring without points owns no keys, so none can move")
-    meets: defaultdict[tuple[int, int], int] = defaultdict(int)
-    i = j = 0
-    start = -1  # the last position counted so far
-    end = points[-1]
-    while start < end:
-        point, other = points[i], other_points[j]
-        stop = point if point < other else other  # noqa: FURB136 - a call of min costs more
-        meets[owners[i], other_owners[j]] += stop - start
-        start = stop
-        i += point == stop
-        j += other == stop
-    return {(ids[a], other_ids[b]): units for (a, b), units in meets.items() if units}
 
 
 def rendezvous_flows(

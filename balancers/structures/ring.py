@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key, check_seed, digest128, encodable128, hash128, key_bytes
-from balancers.structures.keyed import KeyedStructure, changed_weights, read_state
-from balancers.structures.movement import Movement, merged_arcs
+from balancers.structures.circle import Circle
+from balancers.structures.keyed import changed_weights, read_state
 from balancers.structures.ring_patch import edit_points, edit_table, place, plan_edits
 from balancers.structures.ring_points import MAX_POINTS, point_count, points_of, sorted_points
 from balancers.structures.ring_size import imbalance, vnodes_for_weights
@@ -26,11 +25,10 @@ from balancers.structures.weights import as_weights
 
 __all__ = ["HashRing"]
 
-_CIRCLE = 1 << 64
 _isascii = str.isascii
 
 
-class HashRing(KeyedStructure):
+class HashRing(Circle):
     """A frozen ring: the owner of a key is the member of the first point at or after it.
 
     Member i has ``round(vnodes * w_i)`` points; nobody's points depend on the others, so a change
@@ -55,8 +53,6 @@ class HashRing(KeyedStructure):
         "_block",
         "_limit",
         "_names",
-        "_owners",
-        "_points",
         "_shift",
         "_table",
         "seed",
@@ -66,10 +62,8 @@ class HashRing(KeyedStructure):
     kind: ClassVar[str] = "ring"
 
     # Invariants (p points, n members):
-    #   1. _points ascends and ends with a sentinel 2**64 - 1 owned by the first point's member;
-    #      _owners runs beside it. Both are empty when no member has points.
-    #   2. Equal points are in order of their ids.
-    #   3. _table and _base are what build_table makes of the p points for _limit ≥ n; _names is
+    #   1. _points and _owners are those of a Circle; equal points are in order of their ids.
+    #   2. _table and _base are what build_table makes of the p points for _limit ≥ n; _names is
     #      ids, then None for every code up to the last one of a mixed slot.
 
     def __init__(
@@ -99,12 +93,10 @@ class HashRing(KeyedStructure):
             if table is None:
                 limit = code_limit(len(self.ids))
                 table = build_table(points, owners, limit, table_bits(len(points)))
-            points.append(_CIRCLE - 1)
-            owners.append(owners[0])
         else:
             limit = len(self.ids)
             table = array("I", [limit]), array("I", [0, 0]), 0
-        self._points, self._owners = points, owners
+        self._close(points, owners)
         self._table, self._base, widest = table
         self._limit = limit
         self._shift = 129 - len(self._table).bit_length()
@@ -258,70 +250,11 @@ class HashRing(KeyedStructure):
             rank += 1
         return rank
 
-    def walk_indices(self, key: Key) -> Iterator[int]:
-        """Yield positions in ``ids``: the owner, then the members met clockwise, once each.
+    def _rank_of(self, key: Key) -> int:
+        return self._rank(hash128(key, self.seed))
 
-        Runtime complexity: O(1) expected for the owner, O(1) expected for each next one while
-        few have been seen, O(p) for all.
-        """
-        if not self._points:
-            return
-        owners = self._owners
-        rank = self._rank(hash128(key, self.seed))
-        first = owners[rank]
-        yield first
-        seen = {first}
-        left = sum(1 for weight in self.weights.values() if weight) - 1
-        if not left:
-            return
-        # The sentinel repeats the first point's member, so running over it is harmless.
-        for owner in chain(islice(owners, rank + 1, None), owners):
-            if owner not in seen:
-                yield owner
-                left -= 1
-                if not left:
-                    return
-                seen.add(owner)
-
-    def shares(self) -> dict[str, float]:
-        """Return id -> fraction of the circle it owns, exact but for the rounding to a float.
-
-        Runtime complexity: O(p).
-        """
-        arcs = self._arcs()
-        return {id_: arcs[index] / _CIRCLE for index, id_ in enumerate(self.ids)}
-
-    def _arcs(self) -> list[int]:
-        """Return the length of the circle that each member owns, in units of 2**-64."""
-        arcs = [0] * len(self.ids)
-        if self._points:
-            before = self._points[-2] - _CIRCLE
-            for point, owner in zip(self._points[:-1], self._owners, strict=False):
-                arcs[owner] += point - before
-                before = point
-        return arcs
-
-    def moved(self, other: HashRing) -> Movement:
-        """Return the exact part of the circle that changes owner from this ring to ``other``.
-
-        Raises:
-            TypeError: If ``other`` is not a HashRing.
-            ValueError: If the seeds differ: then a key has another position on each, and nearly
-                all keys move.
-            LookupError: If either ring is empty.
-
-        Runtime complexity: O(p log p) over the points of both.
-        """
-        if not isinstance(other, HashRing):
-            raise TypeError(f"expected a HashRing, got {type(other).__name__}")
-        if self.seed != other.seed:
-            raise ValueError(f"the rings' seeds differ: {self.seed} and {other.seed}")
-        return Movement.of_counts(
-            merged_arcs(
-                (self._points, self._owners, self.ids), (other._points, other._owners, other.ids)
-            ),
-            _CIRCLE,
-        )
+    def _like(self, other: HashRing) -> bool:
+        return self.seed == other.seed
 
     def state(self) -> dict[str, Any]:
         """Return members, vnodes and seed; the points follow from them."""
@@ -351,7 +284,7 @@ class HashRing(KeyedStructure):
         assert sorted(self.ids) == sorted(self.weights)
         if not points:
             return
-        assert found[-1] == (_CIRCLE - 1, found[0][1])
+        assert found[-1] == (self.size - 1, found[0][1])
         bits = 128 - self._shift
         assert len(self._table) == 1 << bits
         assert len(self.ids) <= self._limit

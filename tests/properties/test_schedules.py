@@ -163,6 +163,10 @@ operations = st.lists(
         st.tuples(st.just("next"), st.frozensets(st.sampled_from("abcdefz"), max_size=5)),
         st.tuples(st.just("update"), small),
         st.tuples(st.just("run"), st.tuples(st.integers(0, 6), st.frozensets(st.integers(0, 5)))),
+        st.tuples(
+            st.just("starve"),
+            st.tuples(st.integers(1, 12), st.frozensets(st.sampled_from("abcdef"), min_size=1)),
+        ),
         st.tuples(st.just("copy"), st.none()),
     ),
     max_size=40,
@@ -172,7 +176,7 @@ operations = st.lists(
 @settings(max_examples=300)
 @given(small, st.integers(0, 100), operations)
 def test_any_history_follows_the_rule(weights, phase, history):
-    """Through picks, runs taken back in part, copies and changes, all is as in the model."""
+    """Through picks, exclusions, runs taken back in part and changes, all is as in the model."""
     schedule = ChairmanSchedule(weights, phase=phase)
     model = ChairmanModel(weights, phase)
     for action, argument in history:
@@ -183,6 +187,13 @@ def test_any_history_follows_the_rule(weights, phase, history):
                     schedule.next(argument)
             else:
                 assert schedule.next(argument) == expected
+                model.charge(expected)
+        elif action == "starve":
+            # Whoever is left out falls behind by more than a change of weights would ever cause.
+            count, starved = argument
+            for _ in range(count if set(model.share) - starved else 0):
+                expected = model.choose(starved)
+                assert schedule.next(starved) == expected
                 model.charge(expected)
         elif action == "update":
             schedule.update(argument)
