@@ -33,6 +33,9 @@ class Foreign(Policy):
         self._balancer = balancer
         super().__init__(())
 
+    def _is_keyed(self) -> bool:
+        return bool(getattr(self._balancer, "keyed", True))
+
     def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         view = super()._prepare(roster, cells)
         # Its own checks may refuse the membership, so it is told before anything is published.
@@ -49,7 +52,16 @@ class Foreign(Policy):
         reason: Reason,
         now: float | None,
     ) -> Pick:
-        theirs = self._balancer.pick(key, exclude=exclude, cost=cost)
+        cells: Mapping[str, Cell] = view.state
+        while True:
+            theirs = self._balancer.pick(key, exclude=exclude, cost=cost)
+            name = theirs.endpoint.id
+            cell = cells.get(name)
+            if cell is not None:
+                break
+            # An update is under way: it knows an endpoint that this pick must not see yet.
+            theirs.done(Outcome.CANCELLED)
+            exclude = {*exclude, name}
 
         def settle(
             pick: TrackedPick,
@@ -60,8 +72,18 @@ class Foreign(Policy):
         ) -> None:
             theirs.done(outcome, latency=latency, load=load, retry_after=retry_after)
 
-        cell: Cell = view.state[theirs.endpoint.id]
         return cell.issue_tracked(max(reason, theirs.reason), cost, now, (settle, *self._hooks))
+
+    def _lease_on(
+        self,
+        view: View,
+        cell: Cell,
+        key: Key | None,
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick | None:
+        return None  # it takes no orders
 
     def _choose(
         self,

@@ -7,12 +7,13 @@ from collections.abc import Collection
 
 from balancers.endpoint import Endpoint
 from balancers.hashing import Key
-from balancers.protocol import Delta
+from balancers.protocol import Delta, Observer
 
 __all__ = [
     "LARGEST",
     "check_cost",
     "check_key",
+    "check_observer",
     "checked_exclude",
     "checked_fraction",
     "difference",
@@ -45,6 +46,13 @@ def check_cost(cost: float) -> None:
         raise TypeError(f"cost is a number, not {cost!r}")
     if not 0.0 < cost <= LARGEST:
         raise ValueError(f"cost must be finite and > 0, not {cost!r}")
+
+
+def check_observer(observer: Observer) -> None:
+    """Raise TypeError unless the observer has every method: a pick must not find out."""
+    for name in ("on_pick", "on_settle", "on_update"):
+        if not callable(getattr(observer, name, None)):
+            raise TypeError(f"observer has no method {name}: {observer!r}")
 
 
 def checked_fraction(name: str, value: float) -> float:

@@ -176,7 +176,7 @@ class HashPolicy(Policy):
             self._fast = None
 
     def _learns(self) -> bool:
-        return self._bound is not None
+        return self._bound is not None or type(self)._learn is not HashPolicy._learn
 
     def _restart(self) -> None:
         self._fast = None  # the structure depends on the members alone and is kept

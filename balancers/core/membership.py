@@ -24,9 +24,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-from balancers.core.checks import checked_fraction, difference
+from balancers.core.checks import check_observer, checked_fraction, difference
 from balancers.core.ledger import Cell, Classify, Ledger, contained
 from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
@@ -69,6 +69,10 @@ class Membership(ABC):
         for name, option in (("clock", clock), ("classify", classify)):
             if option is not None and not callable(option):
                 raise TypeError(f"{name} is callable or None, not {option!r}")
+        if rng is not None and not isinstance(rng, Random):
+            raise TypeError(f"rng is a random.Random or None, not {rng!r}")
+        if observer is not None:
+            check_observer(observer)
         if health is not None:
             if clock is not None and clock != health.clock:
                 raise ValueError("clock= is not the clock of the registry given as health=")
@@ -109,7 +113,8 @@ class Membership(ABC):
     def _publish(self, view: View) -> None:
         """Make the view the one that picks read; must not raise."""
         self._view = view
-        self._fast = view.state if self._is_plain(view) else None
+        # A short cut makes bare leases: none where anybody is to be told of their end.
+        self._fast = view.state if self._is_plain(view) and not self._hooks else None
 
     def _restart(self) -> None:
         """Forget what was built before an outer level adopted this one: its cells are gone."""
@@ -150,11 +155,17 @@ class Membership(ABC):
         if self._ledger.abandoned:
             self._ledger.drain()
         roster = as_endpoints(endpoints)
-        with self._controlled():
+        while True:
+            # Comparing metadata is somebody else's code, so it is done before the lock.
             before = self._view.roster
             delta = difference(before, roster)
-            if roster != before:
-                self._install(roster)
+            same = roster == before
+            with self._controlled():
+                if self._view.roster is not before:
+                    continue  # another update came between
+                if not same:
+                    self._install(roster)
+            break
         if delta:
             if self._observer is not None:
                 contained("observer's on_update", self._observer.on_update, delta)
@@ -217,17 +228,20 @@ class Membership(ABC):
 
     def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return a view of the roster and what is built of it, changing nothing."""
-        view = view_of(roster, cells, self._panic_threshold, self._panic)
+        view = view_of(roster, cells, self._panic_threshold, self._panic, self._withheld)
+        view.members = tuple(cells[endpoint.id] for endpoint in roster)
         view.state = self._build(view)
         return view
 
     @contextmanager
     def _controlled(self) -> Iterator[None]:
         """Hold ``_control``; afterwards catch up on the health changes that could not wait."""
-        with self._control:
-            yield
-        if self._stale:
-            self._refresh()
+        try:
+            with self._control:
+                yield
+        finally:
+            if self._stale:
+                self._refresh()
 
     def _refresh(self) -> None:
         """Rebuild the view after a health change; called by the registry, holding no lock.
@@ -281,6 +295,10 @@ class Membership(ABC):
         if self._given_rng is not None:
             return False
         return self._parent is None or self._parent._draws_own()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would share the ledger and the lock, and know nothing of the other's updates.
+        raise TypeError("a balancer can be neither copied nor pickled: make another one")
 
     def _tell_listeners(self) -> None:
         for callback in list(self._listeners.values()):

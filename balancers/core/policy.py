@@ -180,14 +180,16 @@ class Policy(Membership):
         return pick
 
     def snapshot(self) -> Snapshot:
-        """Return load, health and latency of every endpoint at this moment. O(n)."""
+        """Return load, health and latency of every endpoint at this moment. O(n).
+
+        Takes no lock, so that a finalizer or a signal handler may call it anywhere.
+        """
         if self._ledger.abandoned:
             self._ledger.drain()
         if self._registry is not None:
             self._registry.tick()
-        with self._controlled():
-            views = tuple(self._seen(cell) for cell in self._members())
-            return Snapshot(type(self).__name__, views, self._details())
+        views = tuple(self._seen(cell) for cell in self._members())
+        return Snapshot(type(self).__name__, views, self._details())
 
     def explain(self, key: Key | None = None, *, exclude: Collection[str] = ()) -> Explanation:
         """Say what ``pick`` would do now, moving no cursor, rng or ledger. O(n)."""
@@ -195,7 +197,10 @@ class Policy(Membership):
             self._check_key(key)
         exclude = checked_exclude(exclude)
         view = self._view
-        rng = copy.copy(self._rng)
+        try:
+            rng = copy.copy(self._rng)
+        except NotImplementedError:  # SystemRandom: there is no state that could be moved
+            rng = self._rng
         chosen, reason, path = self._trace(view, key, exclude, Reason.NORMAL, rng)
         return Explanation(
             chosen=None if chosen is None else chosen.endpoint,
@@ -316,9 +321,8 @@ class Policy(Membership):
         chosen = self._peek(view, key, exclude, 1.0, rng) if view.cells else None
         return chosen, max(reason, view.reason), (type(self).__name__,)
 
-    def _members(self) -> list[Cell]:
-        cells = self._ledger.cells
-        return [cells[endpoint.id] for endpoint in self._view.roster]
+    def _members(self) -> tuple[Cell, ...]:
+        return self._view.members
 
     def _seen(self, cell: Cell) -> EndpointView:
         entry = cell.entry

@@ -20,6 +20,7 @@ class View:
 
     Attributes:
         roster: Every endpoint, in the order given.
+        members: Their cells, in the same order.
         endpoints: The candidates: those a pick may get, in the order given.
         cells: Their cells, in the same order.
         reason: The reason a pick among them carries: NORMAL, or PANIC.
@@ -33,6 +34,7 @@ class View:
     __slots__ = (
         "cells",
         "endpoints",
+        "members",
         "probing",
         "ramps",
         "reason",
@@ -52,6 +54,7 @@ class View:
         probing: tuple[Cell, ...] = (),
     ) -> None:
         self.roster = roster
+        self.members: tuple[Cell, ...] = ()
         self.endpoints = endpoints
         self.cells = cells
         self.reason = reason

@@ -102,12 +102,16 @@ class RoundRobin(Policy):
         return pick
 
     def _quick(self, view: View, reason: Reason) -> Quick | None:
-        quick = super()._quick(view, reason)
-        if quick is None or reason or view.reason or self._hooks:
-            return quick
+        if super()._quick(view, reason) is None:
+            return None
         rotation: _Rotation = view.state
         cells, turns, size = rotation.cells, rotation.count, len(rotation.cells)
-        return lambda key: cells[next(turns) % size].issue()
+        hooks, clock, dated = self._hooks, self._ledger.clock, self._dated
+        if not hooks and not (reason := max(reason, view.reason)):
+            return lambda key: cells[next(turns) % size].issue()
+        return lambda key: cells[next(turns) % size].issue_tracked(
+            reason, 1.0, clock() if dated else None, hooks
+        )
 
     def _choose(
         self,

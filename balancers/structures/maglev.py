@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import MASK64, Key, check_seed, digest128, encodable128, hash128, key_bytes
-from balancers.structures.keyed import KeyedStructure, read_state
-from balancers.structures.movement import Movement
+from balancers.structures.keyed import read_state
+from balancers.structures.prime_table import EmptyTable, PrimeTable, check_prime, table_code
 from balancers.structures.weights import as_weights, exact_integers
 
-__all__ = ["MAX_SIZE", "MaglevTable", "check_prime", "quotas"]
+__all__ = ["MaglevTable", "check_prime", "quotas"]
 
-MAX_SIZE = 1 << 24
 _isascii = str.isascii
 
 
-class MaglevTable(KeyedStructure):
+class MaglevTable(PrimeTable):
     """A frozen table of M entries; the owner of a key is the entry at its hash modulo M.
 
     Member i holds its largest-remainder quota of the M entries, so |entries_i - M·p_i| < 1 for
@@ -41,14 +39,11 @@ class MaglevTable(KeyedStructure):
     Runtime complexity: O(M log M) to build, O(1) for a look-up.
     """
 
-    __slots__ = ("_table", "seed", "size")
+    __slots__ = ("seed",)
 
     kind: ClassVar[str] = "maglev"
 
-    # Invariants:
-    #   1. _table has ``size`` entries, each the index of a member of positive weight, or, if there
-    #      is none, it is an _Empty.
-    #   2. Member i has exactly quotas(...)[i] entries.
+    # Invariant: member i has exactly quotas(...)[i] entries.
 
     def __init__(
         self,
@@ -67,7 +62,7 @@ class MaglevTable(KeyedStructure):
             data = key_bytes(id_)
             digest = digest128(len(data).to_bytes(4, "little") + data, seed)
             starts.append(((digest & MASK64) % size, (digest >> 64) % (size - 1) + 1))
-        self._table: Sequence[int] = _fill(starts, counts, size) if any(counts) else _Empty()
+        self._table = _fill(starts, counts, size) if any(counts) else EmptyTable()
 
     def owner(self, key: Key) -> str:
         """Return the id that owns ``key``.
@@ -118,47 +113,8 @@ class MaglevTable(KeyedStructure):
             if at >= size:
                 at -= size
 
-    def shares(self) -> dict[str, float]:
-        """Return id -> fraction of the table it holds, exact but for the rounding to a float.
-
-        Runtime complexity: O(M).
-        """
-        counts = self.entries()
-        return {id_: counts[id_] / self.size for id_ in self.ids}
-
-    def entries(self) -> dict[str, int]:
-        """Return id -> number of entries. Runtime complexity: O(M)."""
-        counts = Counter(self._table)
-        return {id_: counts[index] for index, id_ in enumerate(self.ids)}
-
-    def moved(self, other: MaglevTable) -> Movement:
-        """Return the part of the key space that changes owner from this table to ``other``.
-
-        Exact: entry by entry if the sizes are equal; if not, the two primes make the two entries
-        of a key independent, so each pair of members meets on the product of their shares.
-
-        Raises:
-            TypeError: If ``other`` is not a MaglevTable.
-            ValueError: If the seeds differ: then nearly all keys move.
-            LookupError: If either table is empty.
-
-        Runtime complexity: O(M), and O(n²) more if the sizes differ.
-        """
-        if not isinstance(other, MaglevTable):
-            raise TypeError(f"expected a MaglevTable, got {type(other).__name__}")
-        if self.seed != other.seed:
-            raise ValueError(f"the tables' seeds differ: {self.seed} and {other.seed}")
-        if isinstance(self._table, _Empty) or isinstance(other._table, _Empty):
-            raise LookupError("a table without entries owns no keys, so none can move")
-        if self.size == other.size:
-            meets = Counter(zip(self._table, other._table, strict=True))
-            return Movement.of_counts(
-                {(self.ids[a], other.ids[b]): units for (a, b), units in meets.items()}, self.size
-            )
-        ours, theirs = self.entries(), other.entries()
-        return Movement.of_counts(
-            {(a, b): ours[a] * theirs[b] for a in ours for b in theirs}, self.size * other.size
-        )
+    def _like(self, other: MaglevTable) -> bool:
+        return self.seed == other.seed
 
     def state(self) -> dict[str, Any]:
         """Return members, size and seed; the table follows from them."""
@@ -179,37 +135,6 @@ class MaglevTable(KeyedStructure):
         counts = quotas(self.weights, self.size)
         assert list(self.entries().values()) == counts
         assert not any(counts) or (len(self._table) == self.size == sum(counts))
-
-
-class _Empty(Sequence[int]):
-    """Stands for the table when nobody has a positive weight: every look-up raises."""
-
-    def __getitem__(self, index: Any) -> Any:
-        raise LookupError("the table is empty: no member has a positive weight")
-
-    def __len__(self) -> int:
-        return 0
-
-
-def check_prime(size: int) -> int:
-    """Return ``size`` if it is a prime from 2 to 2²⁴.
-
-    Raises:
-        TypeError: If it is not an ``int`` (``bool`` included).
-        ValueError: If it is out of range or not prime; names the next prime.
-    """
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"a table size is an int, not {type(size).__name__}: {size!r}")
-    if not 2 <= size <= MAX_SIZE:
-        raise ValueError(f"a table size must be from 2 to {MAX_SIZE}, got {size}")
-    if not _is_prime(size):
-        after = next(n for n in range(size + 1, 2 * size) if _is_prime(n))
-        raise ValueError(f"a table size must be prime, got {size}; the next prime is {after}")
-    return size
-
-
-def _is_prime(n: int) -> bool:
-    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
 
 
 def quotas(weights: Mapping[str, float], size: int) -> list[int]:
@@ -249,7 +174,7 @@ def _fill(starts: Sequence[tuple[int, int]], counts: Sequence[int], size: int) -
         turns += [index] * quota
     order = sorted(range(size), key=due.__getitem__)
     count = len(counts)
-    table = array("B" if count <= 1 << 8 else "H" if count <= 1 << 16 else "I", [0]) * size
+    table = array(table_code(count), [0]) * size
     taken = bytearray(size)
     cursors = [offset for offset, _ in starts]
     skips = [skip for _, skip in starts]

@@ -35,7 +35,7 @@ class Split(Generic[Part]):
 
     __slots__ = ("_shares", "ends", "parts")
 
-    def __init__(self, shares: Mapping[Part, Fraction | float]) -> None:
+    def __init__(self, shares: Mapping[Part, Fraction] | Mapping[Part, float]) -> None:
         exact = {part: Fraction(share) for part, share in shares.items() if share}
         for part, share in exact.items():
             if share < 0:

@@ -33,9 +33,7 @@ class PlacedRing(Circle):
 
     __slots__ = ("_params",)
 
-    def __init__(
-        self, ids_or_weights: Mapping[str, float] | Iterable[str], **params: Any
-    ) -> None:
+    def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], **params: Any) -> None:
         weights = as_weights(ids_or_weights)
         self.ids = tuple(weights)
         self.weights = weights

@@ -105,7 +105,7 @@ class HaproxyRing(Ring32):
         position = self._hash(key_bytes(key))
         right = bisect_left(nodes, position)
         left = right - 1
-        seen = set()
+        seen: set[int] = set()
         wanted = sum(1 for weight in self.weights.values() if weight)
         while len(seen) < wanted:
             before = (position - nodes[left % count]) % self.size

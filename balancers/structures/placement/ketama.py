@@ -52,7 +52,9 @@ class KetamaRing(Ring32):
             groups = floor(_single(_single(_single(_single(part * 160) / 4) * count) + 1e-10))
             name = self._name(key_bytes(id_))
             for group in range(groups):
-                for word in unpack("<4I", md5(b"%s-%d" % (name, group), usedforsecurity=False).digest()):
+                for word in unpack(
+                    "<4I", md5(b"%s-%d" % (name, group), usedforsecurity=False).digest()
+                ):
                     yield word, index
 
     def _name(self, server: bytes) -> bytes:

@@ -1,0 +1,25 @@
+"""Policies that place by key, and the structures under them, as a type checker sees them."""
+
+from typing import assert_type
+
+from balancers import Balancer, Endpoint, IPHash, JumpHash, Maglev, Rendezvous
+from balancers.structures import HashRing, MaglevTable, Movement, RendezvousHash, jump_hash
+
+members = [Endpoint("a", weight=2.0), Endpoint("b")]
+by_key: list[Balancer] = [
+    Maglev(members, table_size=257, load_factor=1.25, min_load=2, seed=7),
+    Rendezvous(members, load_factor=None),
+    JumpHash(["a", "b"], seed=1),
+    IPHash(members, ipv4_prefix=24, ipv6_prefix=56),
+]
+
+for ring in (HashRing(["a", "b"], vnodes=40), HashRing({"a": 1.0, "b": 0.5})):
+    assert_type(ring.owner("user"), str)
+    assert_type(ring.owners(["user", b"user", 3]), list[str])
+    assert_type(ring.successors("user", 2), list[str])
+    assert_type(ring.shares(), dict[str, float])
+    assert_type(ring.moved(ring), Movement)
+
+assert_type(MaglevTable(["a", "b"], size=257).owner(3), str)
+assert_type(RendezvousHash({"a": 1, "b": 2}).owner(b"k"), str)
+assert_type(jump_hash("user", 10), int)
