@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from mmh3 import hash128 as encodable128
+from mmh3 import hash_bytes as encodable16
 from mmh3 import mmh3_x64_128_digest as digest16
 from mmh3 import mmh3_x64_128_uintdigest as digest128
 
@@ -26,17 +27,18 @@ __all__ = [
     "check_seed",
     "digest16",
     "digest128",
+    "encodable16",
     "encodable128",
     "hash64",
     "hash128",
     "key_bytes",
 ]
 
-# The three functions of mmh3, for loops where a call in between would double the cost:
-#   digest128(data: bytes, seed) -> int      128 bits, unsigned
-#   digest16(data: bytes, seed) -> bytes     the same, as 16 little-endian bytes
-#   encodable128(text, seed) -> int          the same for bytes *or str*; the caller must have seen
-#                                            that the text encodes (``str.isascii``), see above
+# The functions of mmh3, for loops where a call in between would double the cost:
+#   digest128(data: bytes, seed) -> int     128 bits, unsigned
+#   digest16(data: bytes, seed) -> bytes    the same, as 16 little-endian bytes
+#   encodable128, encodable16               the same two for bytes *or str*; the caller must have
+#                                           seen that the text encodes (``str.isascii``), see above
 
 Key: TypeAlias = str | bytes | int
 

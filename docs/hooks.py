@@ -151,10 +151,9 @@ def signatures(
     """Write an empty mapping that is a default as ``{}``, and what nobody constructs without."""
     if signature is None:
         return None
-    if isinstance(obj, type) and (
-        issubclass(obj, enum.Enum) or getattr(obj, "_is_protocol", False)
-    ):
+    if isinstance(obj, enum.EnumType) or getattr(obj, "_is_protocol", False):
         return "", result
+    signature = signature.replace("rng: Random", "rng: random.Random")  # not balancers.Random
     return re.sub(r"<factory>|mappingproxy\(\{\}\)", "{}", signature), result
 
 

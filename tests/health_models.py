@@ -161,6 +161,7 @@ class Slow:
             f.run = 0
             f.ramp_from = None
         if new is HealthState.PROBATION:
+            f.recovering = False
             f.picks = self.policy.probation_picks
             f.proven = 0
             f.refill = self.now + self.policy.probation_patience
@@ -250,8 +251,7 @@ class Slow:
             del self.weights[name], self.facts[name]
         for name, weight in weights.items():
             if name not in self.facts:
-                f = Facts(born=len(self.facts) + self.now * 1000)
-                f.born = max([g.born for g in self.facts.values()], default=0) + 1
+                f = Facts(born=max([g.born for g in self.facts.values()], default=0) + 1)
                 f.back = f.cleared = f.since = self.now
                 f.admin, f.drain_end = self.orders.get(name, (Admin.ENABLED, math.inf))
                 if f.drain_end <= self.now:
@@ -265,12 +265,11 @@ class Slow:
         self.orders[name] = (admin, end)
         if name in self.facts:
             f = self.facts[name]
+            if end <= self.now:
+                admin, end = Admin.DISABLED, math.inf
             if f.admin is not admin:
                 self.history.append((name, f.state, f.state, self.now))
             f.admin, f.drain_end = admin, end
-            if end <= self.now:
-                f.admin, f.drain_end = Admin.DISABLED, math.inf
-                self.history.append((name, f.state, f.state, self.now))
             self.spare()
 
     def probe(self, name: str, ok: bool, degraded: bool) -> None:
@@ -359,6 +358,7 @@ class Twin:
 
     def hold(self, weights: dict[str, float]) -> None:
         self.balancer.update(weights)
+        self.registry.tick()  # what ``hold`` does to others is shown by the next call
         self.model.hold(weights)
         self.compare()
 

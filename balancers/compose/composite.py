@@ -166,6 +166,12 @@ class Composite(Policy):
         child._adopt(self)
         return child
 
+    def _root(self) -> Membership:
+        root: Membership = self
+        while root._parent is not None:
+            root = root._parent
+        return root
+
     def _adopt(self, parent: Membership) -> None:
         super()._adopt(parent)
         self._seed = (parent._seed if isinstance(parent, Composite) else 0) * 31 + self.salt
@@ -186,6 +192,18 @@ class Composite(Policy):
 
     def _is_keyed(self) -> bool:
         return self._by_key
+
+    def _check_key(self, key: Key) -> None:
+        # Groups are alike: what keys one of them takes, all of them take.
+        for branch in self._branches.values():
+            branch.child._check_key(key)
+            return
+        super()._check_key(key)
+
+    def _as_key(self, key: Any) -> Key:
+        for branch in self._branches.values():
+            return branch.child._as_key(key)
+        return key  # type: ignore[no-any-return]
 
     @property
     def _watched(self) -> bool:
@@ -232,8 +250,10 @@ class Composite(Policy):
         if not self._by_key:
             return lambda key: quicks[bisect_right(ends, random())](key)
 
+        as_key = self._as_key
+
         def by_key(key: Key | None) -> Pick:
-            at = random() if key is None else position_of(key, seed)
+            at = random() if key is None else position_of(as_key(key), seed)
             return quicks[bisect_right(ends, at)](key)
 
         return by_key
@@ -245,7 +265,7 @@ class Composite(Policy):
             return 0 if names else None
         if key is None or not self._by_key:
             return bisect_right(spread.ends, rng.random())
-        return bisect_right(spread.ends, position_of(key, self._seed))
+        return bisect_right(spread.ends, position_of(self._as_key(key), self._seed))
 
     def _descend(
         self,
@@ -338,6 +358,14 @@ class Composite(Policy):
             if name not in first:
                 yield name, Reason.FALLBACK
 
+    def _path_to(self, view: View, cell: Cell) -> tuple[str, ...]:
+        state: _State = view.state
+        name = self._group_of(state.plan, cell.endpoint)
+        branch = state.branches.get(name)
+        if branch is None:
+            return (self._label(),)
+        return (self._label(name), *branch.child._path_to(branch.view, cell))
+
     def _label(self, name: Hashable = None) -> str:
         """Return what stands for this level, and the group taken, in a path."""
         label = type(self).__name__
@@ -396,5 +424,3 @@ class Composite(Policy):
             check = getattr(branch.child, "_check", None)
             if check is not None:
                 check()
-
-

@@ -10,23 +10,22 @@ from balancers.core.ledger import Cell
 from balancers.core.view import View
 from balancers.endpoint import Endpoint
 
-__all__ = ["ONLY", "Solo"]
+__all__ = ["EVERYBODY", "ONLY", "Solo"]
 
 ONLY = "only"
 """The name of the one group."""
 
-_EVERYBODY = Spread({ONLY: 1.0}, [ONLY])
-_NOBODY = Spread({}, [])
+EVERYBODY = Spread({ONLY: 1.0}, [ONLY])
 
 
 class Solo(Composite):
     """A balancer over one other, which has all its endpoints."""
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
-        return {ONLY: Group(view.roster)} if view.roster else {}
+        return {ONLY: Group(view.roster)}
 
     def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> Spread:
-        return _EVERYBODY if branches else _NOBODY
+        return EVERYBODY
 
     def _group_of(self, plan: object, endpoint: Endpoint) -> Hashable:
         return ONLY

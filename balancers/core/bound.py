@@ -80,6 +80,10 @@ class LoadBound:
         """Return how many leases the cell may hold once one more is open. O(1)."""
         return max(self.min_load, -(-self._shares[cell] * (self.total + 1) // self._denominator))
 
+    def bounds(self, cell: Cell) -> bool:
+        """Whether the cell has a cap: whether it is a candidate. O(1)."""
+        return cell in self._shares
+
     def excess(self, cell: Cell) -> int:
         """Return by how much one more lease would pass the cell's cap; ≤ 0 if it has room."""
         return self.counts[cell] + 1 - self.cap(cell)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Unpack
 
 from balancers.core.ledger import Cell
-from balancers.core.membership import Options
+from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
@@ -142,7 +142,11 @@ class ChoicePolicy(Policy):
         cost: float,
         rng: Random,
     ) -> Cell | None:
-        candidates: Candidates = view.state
+        return self._best(view.state, exclude, cost, rng)
+
+    def _best(
+        self, candidates: Candidates, exclude: Collection[str], cost: float, rng: Random
+    ) -> Cell | None:
         drawn = candidates.draw(rng, self._choices, exclude)
         if not drawn:
             return None
@@ -152,6 +156,10 @@ class ChoicePolicy(Policy):
             return drawn[values.index(least)]  # in an order as random as the draw
         tied = [cell for cell, value in zip(drawn, values, strict=True) if value == least]
         return tied[0] if len(tied) == 1 else tied[floor(rng.random() * len(tied))]
+
+    def _shortcut(self, view: View) -> Chooser | None:
+        candidates, rng, best = view.state, self._rng, self._best
+        return lambda key: best(candidates, (), 1.0, rng)
 
     def _build(self, view: View) -> Candidates | None:
         return Candidates(view) if view.cells else None

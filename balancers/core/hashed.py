@@ -20,7 +20,7 @@ from typing import Any, Unpack
 from balancers.core.bound import LoadBound
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
-from balancers.core.membership import Options
+from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
@@ -173,10 +173,12 @@ class HashPolicy(Policy):
             bound.set_members(members[endpoint.id] for endpoint in view.roster)
             bound.set_candidates(weights)
             super()._publish(view)
-            self._fast = None
 
     def _learns(self) -> bool:
         return self._bound is not None or type(self)._learn is not HashPolicy._learn
+
+    def _as_key(self, key: Any) -> Key:
+        return self._hashable(key)
 
     def _restart(self) -> None:
         self._fast = None  # the structure depends on the members alone and is kept
@@ -188,16 +190,10 @@ class HashPolicy(Policy):
 
     # -- the quick half --------------------------------------------------------------------
 
-    def pick(
-        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
-    ) -> Pick:
-        """Lease the endpoint the key belongs to, or its next candidate."""
-        placement: _Placement | None = self._fast
-        if not (placement is None or key is None or exclude or cost != 1.0 or self._abandoned):
-            cell = placement.cells[placement.locate(key)]
-            if cell is not None:
-                return cell.issue()
-        return super().pick(key, exclude=exclude, cost=cost)
+    def _shortcut(self, view: View) -> Chooser | None:
+        placement: _Placement = view.state
+        cells, locate = placement.cells, placement.locate
+        return lambda key: cells[locate(key)]
 
     def _grant(
         self,
@@ -237,7 +233,7 @@ class HashPolicy(Policy):
         if bound is not None:
             with bound.lock:
                 bound.charge(cell)
-        return self._lease(cell, cost, reason, now)
+        return super()._lease_on(view, cell, key, cost, reason, now)
 
     def _place(self, view: View, key: Key, exclude: Collection[str]) -> tuple[Cell | None, Reason]:
         """Return the first of the key's candidates that may take it, and why that one."""

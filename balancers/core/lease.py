@@ -5,9 +5,9 @@ leases of its cell; whoever removes the number has settled the lease, everybody 
 ``KeyError``. The size of that set *is* the in-flight count, so a count cannot drift from the
 leases it counts, and needs no lock on any build of CPython.
 
-``Pick`` is the plain lease: nobody waits for its outcome. ``TrackedPick`` is the one that
-somebody learns from: a registry, an observer, a latency estimate, an outer balancer. Both
-give the number back in ``done`` and nowhere else.
+``Pick`` is the plain lease: nobody waits for its outcome. ``RecordedPick`` tells the health
+registry. ``TrackedPick`` is the one that anybody may learn from: an observer, a latency
+estimate, an outer balancer. All give the number back in ``done`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from balancers.core.ledger import Cell
     from balancers.endpoint import Endpoint
 
-__all__ = ["Hook", "Pick", "TrackedPick"]
+__all__ = ["Hook", "Pick", "RecordedPick", "TrackedPick"]
 
 
 class Hook(Protocol):
@@ -166,6 +166,68 @@ class Pick:
     def __repr__(self) -> str:
         state = "open" if self._serial >= 0 else "settled"
         return f"<{type(self).__name__} {self.endpoint.id!r} {self.reason.name} {state}>"
+
+
+class RecordedPick(Pick):
+    """A lease whose end the health registry is told, and nobody else.
+
+    A success on an endpoint in good standing says nothing new and costs one addition.
+    """
+
+    __slots__ = ("_latency", "_started")
+
+    _started: float
+    _latency: float
+
+    def responded(self) -> None:
+        """Tell that the first byte came; see ``Pick.responded``."""
+        cell = self._cell
+        if cell.discharge(self._serial):
+            self._latency = max(0.0, cell.ledger.clock() - self._started)
+            if cell.tell is not None:
+                cell.tell(self)
+
+    def _settle(
+        self,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> bool:
+        if not self._release():
+            return False
+        entry = self._cell.entry
+        if entry is not None:
+            if latency is None:
+                latency = getattr(self, "_latency", None)  # set where the first byte came
+            if latency is None:
+                latency = max(0.0, self._cell.ledger.clock() - self._started)
+            entry.settle(outcome, latency, retry_after, self._started)
+        return True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._settle(self._cell.ledger.classified(error), None, None, None)
+            return
+        cell = self._cell
+        entry = cell.entry
+        if entry is None or not entry.quiet:
+            self._settle(Outcome.SUCCESS, None, None, None)
+            return
+        # _settle, written out for the usual request; entry.settle would do the same.
+        try:
+            cell.open.remove(self._serial)
+        except KeyError:
+            return
+        if cell.after is not None:
+            cell.after(self)
+        self._serial = -1
+        entry.pool.good += 1
 
 
 class TrackedPick(Pick):

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypedDict
 
 from balancers.core.checks import check_observer, checked_fraction, difference
 from balancers.core.ledger import Cell, Classify, Ledger, contained
@@ -36,9 +36,13 @@ if TYPE_CHECKING:
     from balancers.core.lease import Hook
     from balancers.health.registry import HealthRegistry
 
-__all__ = ["Membership", "Options"]
+__all__ = ["Chooser", "Membership", "Options"]
 
 _alive: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+Chooser: TypeAlias = Callable[[Any], Cell | None]
+"""From a key, or None, to the cell of an endpoint."""
 
 
 class Options(TypedDict, total=False):
@@ -88,9 +92,11 @@ class Membership(ABC):
         self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
         self._abandoned = self._ledger.abandoned
         self._registry = health
-        # The registry holds the attachment weakly; it must not hold us either.
-        refresh = weakref.WeakMethod(self._refresh)
-        self._attachment = None if health is None else health.attach(lambda: _call(refresh))
+        self._attachment = (
+            None
+            if health is None
+            else health.attach(self._refresh, nudge=self._nudge, in_flight=self._in_flight)
+        )
         self._stale = False
         self._hooks: tuple[Hook, ...] = self._own_hooks()
         self._dated = bool(self._hooks)  # whether leases are dated by the clock
@@ -98,6 +104,7 @@ class Membership(ABC):
         self._listeners: dict[object, Callable[[], object]] = {}
         self._view = View()
         self._fast: Any = None
+        self._chooser: Chooser | None = None
         self._install(as_endpoints(endpoints))
         _alive.add(self)
 
@@ -112,14 +119,16 @@ class Membership(ABC):
 
     def _publish(self, view: View) -> None:
         """Make the view the one that picks read; must not raise."""
+        plain = self._is_plain(view)
         self._view = view
-        # A short cut makes bare leases: none where anybody is to be told of their end.
-        self._fast = view.state if self._is_plain(view) and not self._hooks else None
+        # A bare lease tells nobody of its end, a short cut nobody but the registry.
+        self._fast = view.state if plain and not self._hooks else None
+        self._chooser = self._shortcut(view) if plain and not self._watchers() else None
 
     def _restart(self) -> None:
         """Forget what was built before an outer level adopted this one: its cells are gone."""
         self._view = View()
-        self._fast = None
+        self._fast = self._chooser = None
 
     def _renew_locks(self) -> None:
         """Replace every lock, in a forked child: the holder did not come along."""
@@ -127,6 +136,19 @@ class Membership(ABC):
 
     def _renew(self) -> None:
         """Redraw, in a forked child, what was drawn by an rng of the library's own."""
+
+    def _shortcut(self, view: View) -> Chooser | None:
+        """Return the quickest way to a choice from this view, or None.
+
+        It is handed the key, checked by nobody, if the policy is keyed, and None if not. It
+        returns a cell, or None where the long way is needed after all. It is used while every
+        candidate is in good standing and only the registry is to be told of leases.
+        """
+        return None
+
+    @abstractmethod
+    def _watchers(self) -> bool:
+        """Whether anybody but the registry wants to be told of leases."""
 
     @abstractmethod
     def _own_hooks(self) -> tuple[Hook, ...]:
@@ -197,8 +219,8 @@ class Membership(ABC):
                 self._attachment.release()
                 self._attachment = self._registry = None
                 for cell in self._ledger.cells.values():
-                    cell.entry = None
-                self._publish(self._prepare(self._view.roster, self._ledger.cells))
+                    cell.enter(None)
+                self._rebuild()
 
     # -- the mechanism ---------------------------------------------------------------------
 
@@ -224,7 +246,7 @@ class Membership(ABC):
             return
         entries = self._attachment.hold({endpoint.id: endpoint.weight for endpoint in members})
         for name, cell in cells.items():
-            cell.entry = entries.get(name)
+            cell.enter(entries.get(name))
 
     def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return a view of the roster and what is built of it, changing nothing."""
@@ -244,22 +266,37 @@ class Membership(ABC):
                 self._refresh()
 
     def _refresh(self) -> None:
-        """Rebuild the view after a health change; called by the registry, holding no lock.
-
-        Settlements come here too, and must not wait: where ``_control`` is taken, its holder is
-        left to rebuild once more when it is done.
-        """
+        """Rebuild the view after a health change; the registry calls it, holding no lock."""
         if self._parent is not None:
             self._parent._refresh()
+            return
+        with self._controlled():
+            self._rebuild()
+        self._tell_listeners()
+
+    def _nudge(self) -> None:
+        """Rebuild on behalf of a pick or a settlement, which must not wait.
+
+        Where ``_control`` is taken, its holder is left to rebuild when it is done.
+        """
+        if self._parent is not None:
+            self._parent._nudge()
             return
         self._stale = True
         while self._stale and self._control.acquire(blocking=False):
             try:
-                self._stale = False
-                self._publish(self._prepare(self._view.roster, self._ledger.cells))
+                self._rebuild()
             finally:
                 self._control.release()
         self._tell_listeners()
+
+    def _rebuild(self) -> None:
+        self._stale = False
+        self._publish(self._prepare(self._view.roster, self._ledger.cells))
+
+    def _in_flight(self, name: str) -> int:
+        cell = self._ledger.cells.get(name)
+        return 0 if cell is None else cell.in_flight
 
     def _is_plain(self, view: View) -> bool:
         """Whether a pick from the view is a choice and a bare lease, and nothing more."""
@@ -305,13 +342,6 @@ class Membership(ABC):
             contained("a callback of changed()", callback)
 
 
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    """Call a method of somebody who may be gone."""
-    found = method()
-    if found is not None:
-        found()
-
-
 def _renew_all() -> None:
     """In a forked child: fresh locks, and fresh draws where the library drew."""
     alive = list(_alive)
@@ -321,7 +351,7 @@ def _renew_all() -> None:
             member._rng.seed()
     for member in alive:
         if member._parent is None and member._draws_own():
-            member._renew()
+            contained("the redraw of a balancer in a forked child", member._renew)
 
 
 if hasattr(os, "register_at_fork"):

@@ -113,11 +113,12 @@ def view_of(
             skipped[endpoint.id] = standing.why
             continue
         able.append(endpoint)
+        if standing.probation:
+            probing.append(cells[endpoint.id])  # may be picked, but is no capacity
+            continue
         eligible_weight += endpoint.weight
         if standing.ramp < 1.0:
             ramps[endpoint.id] = standing.ramp
-        if standing.probation:
-            probing.append(cells[endpoint.id])
     if panic is None:
         panic = eligible_weight < panic_threshold * enabled_weight
     if panic:

@@ -120,6 +120,7 @@ class Machine:
         if target is HealthState.UNHEALTHY:
             entry.needs_grace = self.policy.minimum_healthy_time > 0.0
         if target is HealthState.PROBATION:
+            entry.needs_grace = False
             entry.proven = 0
             self.refill(entry, at)
         else:

@@ -46,16 +46,13 @@ class Members:
         for name in [name for name in group.weights if name not in weights]:
             self._let_go(group, entries[name])
         for name, weight in weights.items():
-            entry = entries.get(name)
-            if entry is None:
-                entry = self._join(name, now)
-            elif name in group.weights:
-                if group.weights[name] == weight:
-                    continue
-                self._rejudge(entry, ())  # counted by the old weight, to be counted by the new
+            if group.weights.get(name) == weight:
+                continue
+            entry = entries.get(name) or self._join(name, now)
+            counted = self._uncount(entry)
             group.weights[name] = weight
             entry.holders[group] = None
-            self._rejudge(entry, judges(entry.holders))
+            self._count(entry, counted)
         self._machine.shaken[group] = None
 
     def order(self, name: str, admin: Admin, timeout: float | None, now: float) -> None:
@@ -69,8 +66,8 @@ class Members:
             self._orders[name] = (admin, until)
         entry = self.entries.get(name)
         if entry is not None:
-            entry.drain_until = until
-            self._machine.order(entry, admin, now, "operator")
+            entry.drain_until = until if until > now else math.inf
+            self._machine.order(entry, self.admin(name, now), now, "operator")
 
     def admin(self, name: str, now: float) -> Admin:
         """The operator's word about an id, held or not."""
@@ -105,25 +102,29 @@ class Members:
         return entry
 
     def _let_go(self, group: Group, entry: Entry) -> None:
+        counted = self._uncount(entry)
         del entry.holders[group]
-        self._rejudge(entry, judges(entry.holders))
         del group.weights[entry.id]
-        if not entry.holders:
-            del self.entries[entry.id]
-            entry.live = entry.quiet = False
-            entry.permits = []
-            self._machine.agenda.drop(entry)
-            self._probes.leave(entry)
-
-    def _rejudge(self, entry: Entry, new: tuple[Group, ...]) -> None:
-        """Have other groups count the entry."""
-        if new == entry.judges:
+        if entry.holders:
+            self._count(entry, counted)
             return
+        entry.judges = ()
+        del self.entries[entry.id]
+        entry.live = entry.quiet = False
+        entry.permits = []
+        self._machine.agenda.drop(entry)
+        self._probes.leave(entry)
+
+    def _uncount(self, entry: Entry) -> tuple[bool, bool, bool]:
+        """Take the entry out of the counts of its judges; return how it was counted."""
         counted = entry.counted
         self._machine.recount(entry, _NOWHERE)
-        entry.judges = new
-        if new:
-            self._machine.recount(entry, counted if any(counted) else _NOWHERE)
+        return counted
+
+    def _count(self, entry: Entry, counted: tuple[bool, bool, bool]) -> None:
+        """Have whoever is a judge now count the entry."""
+        entry.judges = judges(entry.holders)
+        self._machine.recount(entry, counted)
 
     def _check(self) -> None:
         groups = {group for entry in self.entries.values() for group in entry.holders}

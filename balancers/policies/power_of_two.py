@@ -27,14 +27,13 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
 
 from balancers.core.choices import Candidates, ChoicePolicy
-from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
+from balancers.core.membership import Chooser
 from balancers.core.view import View
-from balancers.hashing import Key
 
 __all__ = ["PowerOfTwoChoices"]
 
@@ -50,57 +49,46 @@ class PowerOfTwoChoices(ChoicePolicy):
 
     aliases = ("p2c", "power-of-two")
 
-    def pick(
-        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
-    ) -> Pick:
-        """Lease the less loaded of the candidates. O(choices²), without a lock."""
-        candidates: Candidates | None = self._fast
-        if candidates is None or key is not None or exclude or cost != 1.0 or self._abandoned:
-            return super().pick(key, exclude=exclude, cost=cost)
-        # Candidates.draw for two, _values and Cell.issue, written out for unit costs.
-        cells = candidates.cells
-        sampler = candidates.sampler
-        if sampler is None:
-            rest = len(cells) - 1
-            draw = floor(self._rng.random() * candidates.pairs)
+    def _shortcut(self, view: View) -> Chooser | None:
+        candidates: Candidates = view.state
+        if self._choices != 2 or not candidates.pairs:
+            return super()._shortcut(view)
+        cells, sampler, weights = candidates.cells, candidates.sampler, candidates.weights
+        rng, random = self._rng, self._rng.random
+        pairs, rest = candidates.pairs, len(cells) - 1
+
+        # What _choose does, written out for two candidates and unit costs.
+
+        def choose_equal(key: None) -> Cell:
+            draw = floor(random() * pairs)
             second = draw % rest
             first = draw // rest
             cell = cells[first]
             other = cells[second + 1 if second >= first else second]
             if cell.costly or other.costly:
-                if other.load < cell.load:
-                    cell = other
-            elif len(other.open) < len(cell.open):
-                cell = other
-        else:
-            cell, other = map(cells.__getitem__, sampler.draw_indices(self._rng, 2))
-            weights = candidates.weights
-            value = (cell.load + 1.0) / weights[cell]
-            rival = (other.load + 1.0) / weights[other]
+                return other if other.load < cell.load else cell
+            return other if len(other.open) < len(cell.open) else cell
+
+        def choose_weighted(key: None) -> Cell:
+            first, second = sampler.draw_indices(rng, 2)
+            cell, other = cells[first], cells[second]
+            value = (_load(cell) + 1.0) / weights[cell]
+            rival = (_load(other) + 1.0) / weights[other]
             # The heavier one tends to come first, so that a tie needs a draw of its own.
-            if rival < value or (rival == value and self._rng.random() >= 0.5):
-                cell = other
-        pick = Pick()
-        pick.endpoint = cell.endpoint
-        pick._cell = cell
-        pick._serial = serial = next(cell.serials)
-        cell.open.add(serial)
-        return pick
+            return other if rival < value or (rival == value and random() >= 0.5) else cell
+
+        return choose_equal if sampler is None else choose_weighted
 
     def _values(
         self, cells: Sequence[Cell], weights: Mapping[Cell, float], cost: float
     ) -> list[float]:
-        return [(cell.load + cost) / weights[cell] for cell in cells]
-
-    def _publish(self, view: View) -> None:
-        super()._publish(view)
-        candidates: Candidates | None = self._fast
-        if candidates is not None and not (
-            self._choices == 2 and candidates.pairs and not candidates.ramps
-        ):
-            self._fast = None
+        return [(_load(cell) + cost) / weights[cell] for cell in cells]
 
     def _score(self, cell: Cell, cost: float) -> float | None:
         candidates: Candidates | None = self._view.state
         weight = None if candidates is None else candidates.weights.get(cell)
         return None if weight is None else (cell.load + cost) / weight
+
+
+def _load(cell: Cell) -> float:
+    return cell.load if cell.costly else len(cell.open)

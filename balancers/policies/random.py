@@ -24,8 +24,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random as Generator
 
-from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
+from balancers.core.membership import Chooser
 from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.hashing import Key
@@ -37,7 +37,7 @@ _TRIES = 8
 
 
 class _Table:
-    """The alias table of the candidates, taken apart for the quick path."""
+    """The alias table of the candidates, taken apart for the quick way."""
 
     __slots__ = ("aliases", "cells", "cuts", "places", "sampler")
 
@@ -59,27 +59,18 @@ class Random(Policy):
 
     aliases = ("rand",)
 
-    def pick(
-        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
-    ) -> Pick:
-        """Lease an endpoint drawn by weight. O(1), without a lock."""
-        table: _Table | None = self._fast
-        if table is None or key is not None or exclude or cost != 1.0 or self._abandoned:
-            return super().pick(key, exclude=exclude, cost=cost)
-        # AliasTable.draw_index, written out.
-        cuts = table.cuts
-        point = self._rng.random() * len(cuts)
-        place = int(point)
-        if point >= cuts[place]:
-            place = table.aliases[place]
-        cell = table.cells[place]
-        # Cell.issue, written out: the call is a twelfth of this policy's whole cycle.
-        pick = Pick()
-        pick.endpoint = cell.endpoint
-        pick._cell = cell
-        pick._serial = serial = next(cell.serials)
-        cell.open.add(serial)
-        return pick
+    def _shortcut(self, view: View) -> Chooser | None:
+        table: _Table = view.state
+        draw, cells = self._rng.random, table.cells
+        cuts, aliases, size = table.cuts, table.aliases, len(table.cuts)
+
+        def choose(key: None) -> Cell:
+            # AliasTable.draw_index, written out.
+            point = draw() * size
+            place = int(point)
+            return cells[place if point < cuts[place] else aliases[place]]
+
+        return choose
 
     def _choose(
         self,

@@ -31,9 +31,8 @@ from random import Random
 from threading import Lock
 from typing import Unpack
 
-from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
-from balancers.core.membership import Options
+from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
@@ -202,18 +201,16 @@ class WeightedRoundRobin(Policy):
         self._begun = False
         super().__init__(endpoints, **options)
 
-    def pick(
-        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
-    ) -> Pick:
-        """Lease the endpoint whose turn it is. O(log n) amortised, seldom under the lock."""
-        lap: list[Cell] | None = self._fast
-        if not lap or key is not None or exclude or cost != 1.0 or self._abandoned:
-            return super().pick(key, exclude=exclude, cost=cost)
-        try:
-            cell = lap.pop()
-        except IndexError:  # another thread took the last turn
-            return super().pick(key)
-        return cell.issue()
+    def _shortcut(self, view: View) -> Chooser | None:
+        lap: list[Cell] = view.state
+
+        def choose(key: None) -> Cell | None:
+            try:
+                return lap.pop() if lap else None
+            except IndexError:  # another thread took the last turn
+                return None
+
+        return choose
 
     def _choose(
         self,

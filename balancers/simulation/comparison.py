@@ -95,6 +95,7 @@ def compare(
     capacity: float,
     setting: dict[str, object] | None = None,
     seed: int = 0,
+    clients: int = 1,
     progress: Progress | None = None,
     timer: Callable[[], float] | None = None,
 ) -> Comparison:
@@ -110,13 +111,14 @@ def compare(
         capacity: Seconds of work the endpoints can do a second; for the offered load.
         setting: Recorded in the result.
         seed: Of the contenders' own generators.
+        clients: Independent copies of each policy; the workload says who sends what.
         progress: Told after every batch.
         timer: A real clock, to measure speed by.
 
     Runtime complexity: O(requests · contenders · log open leases).
     """
     members = tuple(endpoints)
-    lanes = [_Lane(each, members, servers, seed, timer) for each in contenders]
+    lanes = [_Lane(each, members, servers, seed, clients, timer) for each in contenders]
     played, work, last = 0, 0.0, 0.0
     for batch in workload.batches():
         for lane in lanes:
@@ -149,6 +151,7 @@ class _Lane:
         endpoints: tuple[Endpoint, ...],
         servers: ServerFactory,
         seed: int,
+        clients: int,
         timer: Callable[[], float] | None,
     ) -> None:
         self._name = contender.name
@@ -163,6 +166,8 @@ class _Lane:
                 servers,
                 seed=f"{seed}/policy/{contender.name}",
                 keyed=contender.keyed,
+                key_kind=contender.key_kind,
+                clients=1 if contender.oracle else clients,
             )
         except Exception as error:  # a policy may refuse this membership
             self._trouble = f"{type(error).__name__}: {error}"
@@ -208,4 +213,4 @@ def _feed(batch: Batch, run: Run) -> None:
 
 def _finish(run: Run) -> None:
     run.finish()
-    run.balancer.close()
+    run.close()

@@ -12,7 +12,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,13 +33,17 @@ class Contender:
 
     Attributes:
         name: Column in the table, and part of the seed of the run's rng.
-        build: Makes the balancer.
+        build: Makes the balancer, once for each client.
         keyed: Whether it is handed the keys.
+        key_kind: What kind of keys it takes, see ``keys.adapter``.
+        oracle: Whether it knows what no client can; it is then one for all clients.
     """
 
     name: str
     build: Build
     keyed: bool = True
+    key_kind: str = "any"
+    oracle: bool = False
 
 
 def contender(
@@ -61,6 +65,7 @@ def contender(
         name or getattr(policy, "__name__", type(policy).__name__),
         build,
         _keyed(policy) if keyed is None else keyed,
+        _kind(policy),
     )
 
 
@@ -78,7 +83,8 @@ def parse_contenders(text: str | None = None) -> list[Contender]:
     if text is None:
         return [contender(policy) for policy in registered().values()]
     return [
-        contender(make, name, keyed=_keyed(policy)) for name, policy, make in parse_policies(text)
+        replace(contender(make, name), keyed=_keyed(policy), key_kind=_kind(policy))
+        for name, policy, make in parse_policies(text)
     ]
 
 
@@ -103,6 +109,10 @@ def parse_policies(text: str) -> list[Named]:
 
 def _keyed(policy: Callable[..., Balancer]) -> bool:
     return bool(getattr(policy, "keyed", True))
+
+
+def _kind(policy: Callable[..., Balancer]) -> str:
+    return str(getattr(policy, "key_kind", "any"))
 
 
 def _known() -> Iterator[str]:

@@ -12,8 +12,9 @@ batches and of the stage's rng.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import repeat
 from typing import Any, TypeAlias
@@ -21,16 +22,17 @@ from typing import Any, TypeAlias
 from balancers import (
     Balancer,
     Endpoint,
-    Key,
     NoEligibleEndpointError,
     NoEndpointError,
     Outcome,
     Pick,
 )
+from balancers.simulation.keys import adapter
 from balancers.simulation.quantiles import LatencyHistogram
 from balancers.simulation.servers import Reply, Server, ServerFactory
+from balancers.simulation.timeline import Slice, Slicing
 
-__all__ = ["Batch", "Build", "Run", "SimulatedClock", "Stage", "Timer"]
+__all__ = ["Batch", "Build", "Run", "SimulatedClock", "Stage", "Timer", "Watch"]
 
 Timer: TypeAlias = Callable[[float], object]
 """Called with the simulated time it was set for."""
@@ -55,14 +57,17 @@ class Batch:
 
     Attributes:
         times: Seconds of simulated time, never falling, across batches too.
-        keys: What each request is placed by; None for nothing.
+        keys: What each request is placed by; None for nothing. Anything a server model may
+            want too, see ``keys``.
         demands: Seconds of work at speed 1, > 0, drawn by request and not by endpoint, so that
             every policy meets the same work.
+        clients: Which client sends each request, by number; None: all come from the first.
     """
 
     times: Sequence[float]
-    keys: Sequence[Key | None]
+    keys: Sequence[Any]
     demands: Sequence[float]
+    clients: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class Stage:
         servers: The models, by endpoint id. Oracles look here; ordinary policies do not.
         at: ``at(time, timer)`` calls ``timer(time)`` when simulated time gets there.
         complete: ``complete(ticket, outcome)`` ends a request whose model returned None.
+        respond: ``respond(ticket)`` says that such a request's first byte is out.
         join: ``join(endpoint)`` puts a fresh server behind an endpoint about to be added.
     """
 
@@ -85,25 +91,31 @@ class Stage:
     servers: Mapping[str, Server]
     at: Callable[[float, Timer], None]
     complete: Callable[[int, Outcome], None]
+    respond: Callable[[int], None]
     join: Callable[[Endpoint], None]
 
 
 Build: TypeAlias = Callable[[Stage], Balancer]
 
+Watch: TypeAlias = Callable[[Sequence[Any], Sequence[str | None]], object]
+
 _SUCCESS = Outcome.SUCCESS
 
 
 class Run:
-    """One policy in front of its own copy of the servers.
+    """One policy, in as many copies as there are clients, in front of its own servers.
 
     Invariants, between calls:
         1. ``started`` = ``settled`` + open leases (on the heap or in ``_held``).
         2. ``arrived`` = ``started`` + ``refused``.
         3. The histogram holds one latency for every lease that ended, or will end, in SUCCESS;
-           ``failed`` counts the others.
+           ``failed`` counts the others. If the run is sliced, the slices hold them until
+           ``finish`` puts them together.
 
     Attributes:
         ended: After ``finish``: simulated time of the last arrival or end.
+        first: Times to the first byte, of models that tell it.
+        slices: The run by time, if it is sliced.
 
     Args:
         build: Makes the policy from the stage.
@@ -111,11 +123,17 @@ class Run:
         servers: Makes one model an endpoint.
         seed: Text or number; the same seed gives the same run, in every process.
         keyed: Whether the policy is handed the keys; one that ignores them is spared them.
+        key_kind: What kind of keys it takes, see ``keys.adapter``.
+        clients: Independent copies of the policy, ≥ 1; each sees its own requests alone.
+        slicing: How to cut the run in time; None for not at all.
+        watch: Called after every part of a batch with the keys as the workload made them and
+            the ids they went to, None where nobody took the request.
 
     Runtime complexity: O(log open leases) a request, besides the policy's own.
     """
 
     __slots__ = (
+        "_adapt",
         "_events",
         "_factory",
         "_held",
@@ -123,15 +141,19 @@ class Run:
         "_records",
         "_serial",
         "_serve",
+        "_slicing",
+        "_watch",
         "arrived",
-        "balancer",
+        "balancers",
         "clock",
         "ended",
         "failed",
+        "first",
         "histogram",
         "refused",
         "servers",
         "settled",
+        "slices",
         "stage",
         "started",
     )
@@ -144,14 +166,23 @@ class Run:
         *,
         seed: str | int = 0,
         keyed: bool = True,
+        key_kind: str = "any",
+        clients: int = 1,
+        slicing: Slicing | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.clock = SimulatedClock()
         self._events: list[tuple[float, int, Any, Any]] = []  # (time, serial, lease, outcome)
         self._held: dict[int, tuple[Pick, float]] = {}
-        self._records: list[float] = []
         self._serial = 0
         self._keyed = keyed
+        self._adapt = adapter(key_kind) if keyed else None
+        self._slicing = slicing
+        self._watch = watch
+        self.slices = [Slice() for _ in range(slicing.count)] if slicing else []
+        self._records: list[list[float]] = [[] for _ in range(slicing.count if slicing else 1)]
         self.histogram = LatencyHistogram()
+        self.first = LatencyHistogram()
         self.arrived = self.started = self.settled = self.refused = self.failed = 0
         self.ended = 0.0
         self.servers: dict[str, Server] = {}
@@ -162,13 +193,22 @@ class Run:
             servers=self.servers,
             at=self.at,
             complete=self.complete,
+            respond=self.respond,
             join=self.join,
         )
         self._factory = servers
-        self._serve: dict[str, Callable[[float, float, Key | None, int], Reply | None]] = {}
+        self._serve: dict[str, Callable[[float, float, Any, int], Reply | None]] = {}
         for endpoint in endpoints:
             self.join(endpoint)
-        self.balancer = build(self.stage)
+        others = (
+            replace(self.stage, rng=random.Random(f"{seed}/client/{i}")) for i in range(1, clients)
+        )
+        self.balancers = [build(stage) for stage in (self.stage, *others)]
+
+    @property
+    def balancer(self) -> Balancer:
+        """The policy of the first client."""
+        return self.balancers[0]
 
     def join(self, endpoint: Endpoint) -> None:
         """Put a fresh server behind ``endpoint``, before it is added to the policy.
@@ -178,6 +218,12 @@ class Run:
         server = self._factory(endpoint, self.stage)
         self.servers[endpoint.id] = server
         self._serve[endpoint.id] = server.serve
+
+    def update(self, endpoints: Iterable[Endpoint]) -> None:
+        """Give every client's policy a new membership."""
+        members = list(endpoints)
+        for balancer in self.balancers:
+            balancer.update(members)
 
     def at(self, time: float, timer: Timer) -> None:
         """Call ``timer(time)`` when simulated time reaches ``time``; not before now.
@@ -190,6 +236,16 @@ class Run:
         self._serial += 1
         heappush(self._events, (time, self._serial, None, timer))
 
+    def respond(self, ticket: int) -> None:
+        """Tell, now, that the first byte of a request is out whose server returned None.
+
+        Raises:
+            KeyError: If the ticket is not open.
+        """
+        lease, arrived = self._held[ticket]
+        lease.responded()
+        self.first.add_all((self.clock.now - arrived,))
+
     def complete(self, ticket: int, outcome: Outcome = _SUCCESS) -> None:
         """End, now, a request whose server returned None.
 
@@ -199,10 +255,13 @@ class Run:
         lease, arrived = self._held.pop(ticket)
         lease.done(outcome)
         self.settled += 1
+        index = self._slicing.index(arrived) if self._slicing else 0
         if outcome is _SUCCESS:
-            self._records.append(self.clock.now - arrived)
+            self._records[index].append(self.clock.now - arrived)
         else:
             self.failed += 1
+            if self.slices:
+                self.slices[index].lost += 1
 
     def feed(self, batch: Batch) -> None:
         """Play a batch of arrivals.
@@ -210,13 +269,43 @@ class Run:
         Whatever the policy raises, other than "nobody is there", passes through and leaves the
         run unusable.
         """
+        slicing, times = self._slicing, batch.times
+        if slicing is None:
+            self._play(batch, 0)
+        else:
+            start = 0
+            while start < len(times):
+                index = slicing.index(times[start])
+                # At least one, whatever the last bit of a product says of the edge.
+                stop = max(start + 1, bisect_left(times, slicing.end(index), start))
+                lost = self.refused + self.failed
+                self._play(_part(batch, start, stop), index)
+                found = self.slices[index]
+                found.arrived += stop - start
+                found.lost += self.refused + self.failed - lost
+                start = stop
+        self._fold()
+
+    def _play(self, batch: Batch, index: int) -> None:
         # Every name used a million times is local; the tuple on the heap is the one allocation
         # a request costs beside its lease.
         events, clock, held, serve = self._events, self.clock, self._held, self._serve
-        pick, record = self.balancer.pick, self._records.append
+        picks, record = [each.pick for each in self.balancers], self._records[index].append
+        pick = picks[0]
+        many = len(picks) > 1 and batch.clients is not None
+        watch = self._watch
+        chosen: list[str | None] = []
         started = settled = refused = failed = 0
-        keys = batch.keys if self._keyed else repeat(None, len(batch.times))
-        for now, key, demand in zip(batch.times, keys, batch.demands, strict=True):
+        raw: Iterable[Any] = batch.keys
+        keys: Iterable[Any] = raw
+        if not self._keyed:
+            keys = repeat(None, len(batch.times))
+        elif self._adapt is not None:
+            keys = self._adapt(batch.keys)
+        clients = batch.clients if many and batch.clients else repeat(0, len(batch.times))
+        for now, key, demand, what_for, client in zip(
+            batch.times, keys, batch.demands, raw, clients, strict=True
+        ):
             while events and events[0][0] <= now:
                 clock.now, _, lease, what = heappop(events)
                 if lease is None:
@@ -224,15 +313,22 @@ class Run:
                 else:
                     settled += lease.done(what)
             clock.now = now
+            if many:
+                pick = picks[client]
             try:
                 lease = pick(key)
             except (NoEligibleEndpointError, NoEndpointError):
                 refused += 1
+                if watch is not None:
+                    chosen.append(None)
                 continue
             started += 1
             # Models and timers draw serials too, so the counter lives on the instance.
             self._serial = serial = self._serial + 1
-            reply = serve[lease.endpoint.id](now, demand, key, serial)
+            target = lease.endpoint.id
+            if watch is not None:
+                chosen.append(target)
+            reply = serve[target](now, demand, what_for, serial)
             if reply is None:
                 held[serial] = lease, now
                 continue
@@ -247,7 +343,8 @@ class Run:
         self.settled += settled
         self.refused += refused
         self.failed += failed
-        self._fold()
+        if watch is not None:
+            watch(batch.keys, chosen)
 
     def finish(self) -> None:
         """Let every open request end; timers beyond that are dropped.
@@ -267,14 +364,34 @@ class Run:
         events.clear()
         self.ended = clock.now
         self._fold()
+        for part in self.slices:
+            self.histogram.merge(part.latencies)
+
+    def close(self) -> None:
+        """Close every client's policy."""
+        for balancer in self.balancers:
+            balancer.close()
 
     def _fold(self) -> None:
-        if self._records:
-            self.histogram.add_all(self._records)
-            self._records.clear()
+        for index, records in enumerate(self._records):
+            if records:
+                target = self.slices[index].latencies if self.slices else self.histogram
+                target.add_all(records)
+                records.clear()
 
     def _check(self) -> None:
         on_heap = sum(1 for event in self._events if event[2] is not None)
         assert self.started == self.settled + on_heap + len(self._held)
         assert self.arrived == self.started + self.refused
-        assert self.histogram.count + self.failed + len(self._held) == self.started
+        parts = [self.histogram] if self.histogram.count else [s.latencies for s in self.slices]
+        answered = sum(part.count for part in parts)
+        assert answered + self.failed + len(self._held) == self.started
+        assert not self.slices or self.arrived == sum(part.arrived for part in self.slices)
+
+
+def _part(batch: Batch, start: int, stop: int) -> Batch:
+    if not start and stop == len(batch.times):
+        return batch
+    cut = slice(start, stop)
+    clients = None if batch.clients is None else batch.clients[cut]
+    return Batch(batch.times[cut], batch.keys[cut], batch.demands[cut], clients)

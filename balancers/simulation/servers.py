@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heapreplace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from balancers import Endpoint, Key, Outcome
+from balancers import Endpoint, Outcome
 
 if TYPE_CHECKING:
     from balancers.simulation.engine import Stage
@@ -36,15 +36,17 @@ class Server(Protocol):
     """
 
     picks: int
-    busy: float
 
-    def serve(self, now: float, demand: float, key: Key | None, ticket: int) -> Reply | None:
+    @property
+    def busy(self) -> float: ...
+
+    def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply | None:
         """Take a request.
 
         Args:
             now: Simulated time, seconds; never earlier than in the call before.
             demand: Seconds of work at speed 1, > 0.
-            key: The request's key, for models that cache.
+            key: The request's key as the workload made it, for models that cache.
             ticket: Names the request towards ``Stage.complete``.
 
         Returns:
@@ -81,7 +83,7 @@ class FifoServer:
         self.picks = 0
         self.busy = 0.0
 
-    def serve(self, now: float, demand: float, key: Key | None, ticket: int) -> Reply:
+    def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply:
         """Queue the request; see ``Server.serve``."""
         free = self._free
         start = free[0]
@@ -97,6 +99,11 @@ class FifoServer:
     def wait(self, now: float) -> float:
         """Return the seconds a request arriving now would queue; what an oracle may look at."""
         return max(0.0, self._free[0] - now)
+
+    def outlook(self, now: float, present: int) -> float:
+        """Return the expected delay with ``present`` requests inside, in mean service times."""
+        workers = len(self._free)
+        return (max(0, present + 1 - workers) / workers + 1.0) * self._slowness
 
     def _check(self) -> None:
         free = self._free

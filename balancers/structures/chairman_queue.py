@@ -10,7 +10,7 @@ change or an ``exclude`` can bring about, rises by its lag in a
 from __future__ import annotations
 
 from collections.abc import Collection
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 
 from balancers.structures.chairman_jobs import ChairmanJobs
 from balancers.structures.rising import RisingMax
@@ -112,7 +112,7 @@ class ChairmanQueue:
         return id_
 
     def run(self, count: int) -> list[str]:
-        """Return the ids of the next ``count`` picks: :meth:`next` at half its price.
+        """Return the ids of the next ``count`` picks, a tenth cheaper than as many :meth:`next`.
 
         Raises:
             LookupError: Every weight is 0 and ``count`` > 0.
@@ -122,34 +122,28 @@ class ChairmanQueue:
         """
         if count < 0:
             raise ValueError(f"count must be >= 0, not {count}")
-        picks: list[str] = []
+        if not self._regular or not self._rows:
+            return [self.next() for _ in range(count)]
         ready, future, rows = self._ready, self._future, self._rows
-        mask, shift, regular = self._mask, self._shift, self._regular
-        step = self._step
-        while len(picks) < count:
-            step += 1
+        mask, shift = self._mask, self._shift
+        picks: list[str] = []
+        start = self._step + 1
+        for step in range(start, start + count):
+            # As in ``next``; nobody is overdue, and somebody is always released.
             if step in future:
                 for key in future.pop(step):
                     heappush(ready, key)
-            if self._overdue is not None or not ready or (
-                not regular and ready[0] >> shift < step - 1
-            ):
-                self._step = step - 1
-                picks.append(self._next_carefully(()))
-                continue
-            key = ready[0]
+            key = heappop(ready)
             gap, stride, id_ = rows[key & mask]
             release = (key + gap) >> shift
-            if release > step:
-                heappop(ready)
-                if release in future:
-                    future[release].append(key + stride)
-                else:
-                    future[release] = [key + stride]
+            if release in future:
+                future[release].append(key + stride)
+            elif release > step:
+                future[release] = [key + stride]
             else:
-                heapreplace(ready, key + stride)
-            self._step = step
+                heappush(ready, key + stride)
             picks.append(id_)
+        self._step += count
         return picks
 
     def _next_carefully(self, exclude: Collection[str]) -> str:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import MASK64, Key, check_seed, hash64, hash128
-from balancers.structures.keyed import KeyedStructure, read_state
+from balancers.structures.bulk import BulkStructure, numpy
+from balancers.structures.keyed import read_state
 from balancers.structures.movement import Movement
 from balancers.structures.weights import as_weights
 
@@ -63,7 +64,7 @@ def jump_hash(key: Key, n: int, seed: int = 0) -> int:
     return slot
 
 
-class JumpHash(KeyedStructure):
+class JumpHash(BulkStructure):
     """Jump hashing over an ordered list: slot i is the i-th id of positive weight.
 
     The order is the placement. Appending an id moves 1/n of the keys, all to it; removing the
@@ -109,6 +110,23 @@ class JumpHash(KeyedStructure):
         if not slots:
             raise LookupError("there is no slot: no member has a positive weight")
         return slots[jump_hash(key, len(slots), self.seed)]
+
+    def _locate_digests(self, low: Any, high: Any) -> Any:
+        if not self._slots:
+            raise LookupError("there is no slot: no member has a positive weight")
+        np = numpy()
+        count = len(self._slots)
+        state = low.copy()
+        slots = np.zeros(len(state), np.int64)
+        active = np.arange(len(state))
+        while len(active):
+            state = state * np.uint64(2862933555777941757) + np.uint64(1)
+            draws = (state >> np.uint64(33)).astype(np.float64) + 1.0
+            following = ((slots[active] + 1) * (2147483648.0 / draws)).astype(np.int64)
+            going = following < count
+            active, state = active[going], state[going]
+            slots[active] = following[going]
+        return np.array(self._slots)[slots]
 
     def walk_indices(self, key: Key) -> Iterator[int]:
         """Yield positions in ``ids``: the owner, then the slots of the key hashed again.

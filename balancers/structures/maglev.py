@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import MASK64, Key, check_seed, digest128, encodable128, hash128, key_bytes
+from balancers.structures.bulk import BulkStructure, numpy
 from balancers.structures.keyed import read_state
 from balancers.structures.prime_table import EmptyTable, PrimeTable, check_prime, table_code
 from balancers.structures.weights import as_weights, exact_integers
@@ -17,7 +18,7 @@ __all__ = ["MaglevTable", "check_prime", "quotas"]
 _isascii = str.isascii
 
 
-class MaglevTable(PrimeTable):
+class MaglevTable(PrimeTable, BulkStructure):
     """A frozen table of M entries; the owner of a key is the entry at its hash modulo M.
 
     Member i holds its largest-remainder quota of the M entries, so |entries_i - M·p_i| < 1 for
@@ -112,6 +113,19 @@ class MaglevTable(PrimeTable):
             at += step
             if at >= size:
                 at -= size
+
+    def _owners_of_text(self, keys: Sequence[str]) -> list[str]:
+        table, ids, size, seed = self._table, self.ids, self.size, self.seed
+        return [ids[table[encodable128(key, seed) % size]] for key in keys]
+
+    def _locate_digests(self, low: Any, high: Any) -> Any:
+        table = self._table
+        if not isinstance(table, array):  # an EmptyTable
+            raise LookupError("the table is empty: no member has a positive weight")  # noqa: TRY004
+        np = numpy()
+        size = np.uint64(self.size)
+        entries = (high % size * np.uint64((1 << 64) % self.size) + low % size) % size
+        return np.frombuffer(table, table.typecode)[entries.astype(np.int64)].astype(np.int64)
 
     def _like(self, other: MaglevTable) -> bool:
         return self.seed == other.seed

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
-from functools import partial
 from heapq import heapify, heappop
 from itertools import pairwise
 from math import inf, log1p
 from typing import Any, ClassVar, Self
 
 from balancers.hashing import Key, check_seed, digest16, digest128, key_bytes
+from balancers.structures.bulk import numpy
 from balancers.structures.keyed import KeyedStructure, read_state
 from balancers.structures.movement import Movement, rendezvous_flows
+from balancers.structures.rendezvous_vector import FEWEST, NEAR, DrawVector
 from balancers.structures.weights import as_weights
 
 __all__ = ["RendezvousHash"]
 
 _UNIT = 2.0**-128
-_NEAR = 1e-12  # two scores closer than this, relatively, are compared in 60 digits
 _EXACT = Context(prec=60)
 
 
@@ -45,7 +45,7 @@ class RendezvousHash(KeyedStructure):
     Runtime complexity: O(n) to build and O(n) for a look-up.
     """
 
-    __slots__ = ("_classes", "_live", "_nodes", "_uniform", "_weights", "seed")
+    __slots__ = ("_classes", "_live", "_nodes", "_uniform", "_vector", "_weights", "seed")
 
     kind: ClassVar[str] = "rendezvous"
 
@@ -71,6 +71,9 @@ class RendezvousHash(KeyedStructure):
             if at in (0, len(live)) or self._weights[at] != self._weights[at - 1]
         ]
         self._uniform = len(cuts) == 2
+        # With NumPy, and members enough, the draws are made and compared as an array.
+        vectorised = len(live) >= FEWEST and numpy() is not None
+        self._vector = DrawVector(self._nodes, self._weights) if vectorised else None
         self._classes = list(pairwise(cuts)) if 4 * len(cuts) < len(live) else []
 
     def locate(self, key: Key) -> int:
@@ -82,6 +85,8 @@ class RendezvousHash(KeyedStructure):
 
         Runtime complexity: O(len(key) + n).
         """
+        if self._vector is not None:
+            return self._live[self._locate_vector(digest16(key_bytes(key), self.seed))]
         draws = self._draws(key)
         if self._uniform:
             return self._live[draws.index(min(draws))]
@@ -100,20 +105,28 @@ class RendezvousHash(KeyedStructure):
         best = min(scores)
         at = scores.index(best)
         scores[at] = inf
-        if min(scores) > best * (1 + _NEAR):
+        if min(scores) > best * (1 + NEAR):
             return self._live[places[at]]
         scores[at] = best
-        near = [places[i] for i, score in enumerate(scores) if score <= best * (1 + _NEAR)]
-        return self._live[min(near, key=partial(self._exact, draws))]
+        near = [places[i] for i, score in enumerate(scores) if score <= best * (1 + NEAR)]
+        return self._live[min(near, key=lambda at: self._exact(draws[at], at))]
+
+    def _locate_vector(self, stem: bytes) -> int:
+        """Return the owner's place in ``_live``, by the arrays."""
+        assert self._vector is not None
+        near = self._vector.smallest(stem)
+        if len(near) == 1:
+            return near[0]
+        return min(near, key=lambda at: self._exact(digest128(stem + self._nodes[at]), at))
 
     def _draws(self, key: Key) -> list[int]:
         """Return the key's draw for each live member, 128 bits; small draws win."""
         stem = digest16(key_bytes(key), self.seed)
         return list(map(digest128, map(stem.__add__, self._nodes)))
 
-    def _exact(self, draws: list[int], at: int) -> tuple[Decimal, str]:
+    def _exact(self, draw: int, at: int) -> tuple[Decimal, str]:
         """Return the score of the live member ``at`` to 60 digits, and its id to break ties."""
-        u = _EXACT.divide(Decimal((1 << 129) - 1 - 2 * draws[at]), Decimal(1 << 129))
+        u = _EXACT.divide(Decimal((1 << 129) - 1 - 2 * draw), Decimal(1 << 129))
         log = _EXACT.divide(_EXACT.ln(u), Decimal(self._weights[at]))
         return -log, self.ids[self._live[at]]
 
@@ -134,14 +147,14 @@ class RendezvousHash(KeyedStructure):
         heapify(heap)
         while heap:
             score, at = heappop(heap)
-            if not heap or heap[0][0] > score * (1 + _NEAR):
+            if not heap or heap[0][0] > score * (1 + NEAR):
                 yield self._live[at]
                 continue
             near = [at]
-            while heap and heap[0][0] <= score * (1 + _NEAR):
+            while heap and heap[0][0] <= score * (1 + NEAR):
                 score, at = heappop(heap)
                 near.append(at)
-            for at in sorted(near, key=partial(self._exact, draws)):
+            for at in sorted(near, key=lambda at: self._exact(draws[at], at)):
                 yield self._live[at]
 
     def shares(self) -> dict[str, float]:

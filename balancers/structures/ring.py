@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key, check_seed, digest128, encodable128, hash128, key_bytes
+from balancers.structures.bulk import BulkStructure, numpy
 from balancers.structures.circle import Circle
 from balancers.structures.keyed import changed_weights, read_state
 from balancers.structures.ring_patch import edit_points, edit_table, place, plan_edits
@@ -25,10 +26,11 @@ from balancers.structures.weights import as_weights
 
 __all__ = ["HashRing"]
 
+_PATCHED = 20  # a ring is patched if at most one point in so many changes, else built anew
 _isascii = str.isascii
 
 
-class HashRing(Circle):
+class HashRing(Circle, BulkStructure):
     """A frozen ring: the owner of a key is the member of the first point at or after it.
 
     Member i has ``round(vnodes * w_i)`` points; nobody's points depend on the others, so a change
@@ -126,7 +128,7 @@ class HashRing(Circle):
         before = _counts(self.weights, self.vnodes)
         changed = sum(abs(after.get(id_, 0) - had) for id_, had in before.items())
         changed += sum(has for id_, has in after.items() if id_ not in before)
-        if changed * 20 > len(self._points) or len(after) > 1 << 8 * self._owners.itemsize:
+        if changed * _PATCHED > len(self._points) or len(after) > 1 << 8 * self._owners.itemsize:
             return type(self)(weights, self.vnodes, self.seed)
         ring = object.__new__(type(self))
         ring.vnodes, ring.seed = self.vnodes, self.seed
@@ -249,6 +251,26 @@ class HashRing(Circle):
         while points[rank] < position:
             rank += 1
         return rank
+
+    def _owners_of_text(self, keys: Sequence[str]) -> list[str]:
+        table, names, ids, owners = self._table, self._names, self.ids, self._owners
+        shift, seed, rank = self._shift, self.seed, self._rank
+        digest: int
+        return [
+            names[table[(digest := encodable128(key, seed)) >> shift]] or ids[owners[rank(digest)]]
+            for key in keys
+        ]
+
+    def _locate_digests(self, low: Any, high: Any) -> Any:
+        if not self._points:
+            raise LookupError("the ring is empty: no member has a positive weight")
+        np = numpy()
+        table = np.frombuffer(self._table, self._table.typecode)
+        places = table[(high >> np.uint64(self._shift - 64)).astype(np.int64)].astype(np.int64)
+        mixed = np.flatnonzero(places >= self._limit)
+        ranks = np.searchsorted(np.frombuffer(self._points, np.uint64), high[mixed])
+        places[mixed] = np.frombuffer(self._owners, self._owners.typecode)[ranks]
+        return places
 
     def _rank_of(self, key: Key) -> int:
         return self._rank(hash128(key, self.seed))

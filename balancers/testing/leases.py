@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import warnings
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -132,7 +131,6 @@ def _abandon(
     balancer = subject.build(subject.members("abc"), observer=observer)
     leases = [balancer.pick(subject.key(i), cost=cost) for i in range(3)]
     del leases
-    gc.collect()
     members = balancer.endpoints
     subject.require(not observer.outcomes, "a dropped lease was settled inside its finalizer")
     if strict:

@@ -88,6 +88,16 @@ def test_a_run_is_so_many_picks(weights, phase, lengths):
         one._check()
 
 
+@given(weight_sets, PHASES, st.lists(st.integers(0, 40), max_size=4))
+def test_a_run_is_as_many_picks(weights, phase, counts):
+    """run(k) gives the next k picks and leaves the schedule where they would."""
+    schedule, other = ChairmanSchedule(weights, phase=phase), ChairmanSchedule(weights, phase=phase)
+    for count in counts:
+        assert schedule.run(count) == [other.next() for _ in range(count)]
+        schedule._check()
+        assert schedule.lags() == other.lags()
+
+
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=7).map(named), PHASES)
 def test_layout_from_a_phase_is_what_follows(weights, phase):
     """lead_in then cycle for ever is what next() gives, and phase 0 needs no lead_in."""

@@ -33,7 +33,7 @@ def test_catches(factory, check, monkeypatch):
     """A balancer with one fault fails the check that is meant for it; a correct one passes all."""
     monkeypatch.setattr(forks, "PATIENCE", 1)
     if not check:
-        check_policy(factory, **TRAITS)
+        check_policy(factory, **TRAITS, examples=20, cycles=1_000)
         return
     if check == "accounting":
         machine = accounting_machine(factory, **TRAITS)

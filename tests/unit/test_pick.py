@@ -170,8 +170,8 @@ def test_the_warning_points_at_the_caller(policy, call):
     balancer = policy(["a"])
     arguments = [["a"]] if call == "update" else []
     balancer.pick()
+    line = inspect.currentframe().f_lineno + 2
     with pytest.warns(ResourceWarning) as caught:
-        line = inspect.currentframe().f_lineno + 1
         got = getattr(balancer, call)(*arguments)
     assert caught[0].filename == __file__
     assert caught[0].lineno == line

@@ -33,7 +33,7 @@ class Shortest(Policy):
 def test_a_policy_of_ones_own():
     """Under 30 lines make a policy that keeps the whole contract."""
     assert len(inspect.getsource(Shortest).splitlines()) < 30
-    check_policy(Shortest)
+    check_policy(Shortest, examples=20, cycles=1_000)
 
 
 def test_it_chooses_by_load():

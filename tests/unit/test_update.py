@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ def test_sequences(updates, data):
     """Over any sequence of updates deltas add up, and open leases stay with their stay."""
     balancer = RoundRobin(updates[0])
     open_by_stay = {endpoint.id: [] for endpoint in updates[0]}
-    for before, after in zip(updates, updates[1:], strict=False):
+    for before, after in pairwise(updates):
         able = [e.id for e in before if e.weight > 0]
         for _ in range(data.draw(st.integers(0, 3)) if able else 0):
             pick = balancer.pick()

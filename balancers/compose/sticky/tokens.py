@@ -138,11 +138,12 @@ class OpaqueTokens:
         ids = self._ids
         home = ids.get(first)
         # A home that has left is no reason to lose who stands in for it.
-        other = ids.get(second) if second else home
+        other = ids.get(second) or home
         if other is None:
             return None
-        name, current = other if home is None else home
-        return Read(Session(name, other[0]), current and other[1] and home is not None)
+        home = home or other
+        known = first in ids and (not second or second in ids)
+        return Read(Session(home[0], other[0]), known and home[1] and other[1])
 
     def members(self, ids: Iterable[str]) -> None:
         """Work out the hashes of those who joined, and drop those who left."""
@@ -165,8 +166,8 @@ class PlainTokens:
     """The id itself; what a client cannot be trusted with."""
 
     def write(self, session: Session, now: float) -> str:
-        """Return the id that serves the session."""
-        return session.now
+        """Return the id that the session calls home."""
+        return session.home
 
     def read(self, token: str, now: float) -> Read | None:
         """Return the session named by the id."""
@@ -216,5 +217,3 @@ def _bytes(text: str) -> bytes | None:
         return None
     # One spelling alone: base64 has spare bits and skips strange characters.
     return data if _text(data) == text else None
-
-

@@ -1,0 +1,367 @@
+"""Limit: so many requests in flight for each endpoint, and so many in all.
+
+Guarantees:
+    An endpoint never has more than ``per_endpoint`` leases open, nor all together more than
+    ``total``, whatever the threads do; and none is refused while an eligible endpoint outside
+    ``exclude`` has room and so has the total. The check and the lease are one step under one
+    private lock. ``pick`` never waits: it raises ``NoEligibleEndpointError`` where there is no
+    room, so that an outer level tries another place. ``acquire`` and ``enqueue`` wait, in
+    order of arrival, in a queue of bounded length: a lease that is settled goes straight to
+    the first in line who can use its place.
+
+Use when:
+    Endpoints fall over, or answer errors, above a known number of requests.
+
+Avoid when:
+    The number is unknown: a load-aware policy spreads what there is. Work is to be refused
+    early for the servers' sake: that is ``AdaptiveThrottle``.
+
+Cost:
+    The lock, held for the inner policy's choice; every lease is tracked. With k endpoints full
+    the inner policy is told to exclude k. O(n) an update or a health change.
+
+Source:
+    maxconn and maxqueue in HAProxy, circuit breakers in Envoy, gRFC A32, Finagle's pending
+    limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from random import Random
+from threading import Event, Lock
+from typing import Any, Unpack
+
+from balancers.compose.composite import Branch, PolicyFactory
+from balancers.compose.limit.ticket import Ticket
+from balancers.compose.options import checked_count, checked_seconds
+from balancers.compose.solo import EVERYBODY, Solo
+from balancers.compose.spread import Spread
+from balancers.core.checks import checked_exclude
+from balancers.core.lease import Pick, TrackedPick
+from balancers.core.ledger import Cell
+from balancers.core.membership import Options
+from balancers.core.view import View
+from balancers.endpoint import Endpoint, EndpointLike
+from balancers.errors import NoEligibleEndpointError, NoEndpointError
+from balancers.hashing import Key
+from balancers.protocol import Outcome, Reason
+
+__all__ = ["Limit"]
+
+Cap = int | Callable[[Endpoint], int]
+
+
+class Limit(Solo):
+    """Bounds the leases in flight.
+
+    Args:
+        endpoints: The membership.
+        policy: Makes the balancer that chooses among those with room.
+        per_endpoint: Leases each endpoint may have open, ≥ 1; or a function from an endpoint to
+            that number; None: any number.
+        total: Leases that may be open in all, ≥ 1, those on departed endpoints included; None:
+            any number.
+        queue: How many may wait in ``enqueue`` and ``acquire``, ≥ 0.
+        options: What every balancer takes; see ``Policy``.
+
+    Raises:
+        TypeError: For an argument of the wrong type.
+        ValueError: For an option out of range, or if nothing is limited.
+
+    Invariants (checked by ``_check``; all under ``_lock``):
+
+        1. ``_open`` holds the ``id`` of each lease granted here and not settled.
+        2. A member whose leases fill its cap is in ``_full``. One that is in ``_full`` either
+           fills its cap, or has a settlement on the way that will take it out.
+        3. Whoever waits could not be served when last looked at, and nothing has made room
+           since.
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[EndpointLike],
+        *,
+        policy: PolicyFactory,
+        per_endpoint: Cap | None = None,
+        total: int | None = None,
+        queue: int = 0,
+        **options: Unpack[Options],
+    ) -> None:
+        if per_endpoint is None and total is None:
+            raise ValueError("Limit needs per_endpoint= or total=, or both")
+        self._cap = per_endpoint
+        if per_endpoint is not None and not callable(per_endpoint):
+            checked_count("per_endpoint", per_endpoint)
+        self._total = None if total is None else checked_count("total", total)
+        self._longest = checked_count("queue", queue, 0)
+        self._lock = Lock()
+        self._open: set[int] = set()
+        self._full: set[str] = set()
+        self._caps: dict[Cell, int] = {}
+        self._waiting: dict[Ticket, None] = {}
+        self._refused = False
+        super().__init__(endpoints, policy=policy, **options)
+
+    # -- the slow half ---------------------------------------------------------------------
+
+    def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Any]:
+        view.state = {cells[e.id]: self._cap_of(e) for e in view.roster} if self._cap else {}
+        return super()._groups(view, cells)
+
+    def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> Any:
+        return view.state  # the caps
+
+    def _spread(self, plan: Any, key: Key | None) -> Spread:
+        return EVERYBODY
+
+    def _cap_of(self, endpoint: Endpoint) -> int:
+        if callable(self._cap):
+            return checked_count(f"per_endpoint of {endpoint.id!r}", self._cap(endpoint))
+        assert self._cap is not None
+        return self._cap
+
+    def _publish(self, view: View) -> None:
+        caps: dict[Cell, int] = view.state.plan
+        with self._lock:
+            self._caps = caps
+            self._full = {c.endpoint.id for c, cap in caps.items() if len(c.open) >= cap}
+            super()._publish(view)
+
+    def _tell_listeners(self) -> None:
+        # A membership or a health that has changed may have room for those who wait.
+        with self._lock:
+            granted = self._grant_waiting()
+        self._hand_out(granted)
+        super()._tell_listeners()
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._lock = Lock()
+        self._waiting = {}  # whoever waits, waits in the parent
+
+    # -- the quick half --------------------------------------------------------------------
+
+    def _descend(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        with self._lock:
+            return self._enter(view, key, exclude, cost, reason, now)
+
+    def _enter(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        """Check, choose and charge; needs the lock."""
+        if self._is_spent():
+            self._refused = True
+            raise NoEligibleEndpointError(f"all of {self._total} leases are open")
+        full = self._full
+        barred = exclude if not full else full if not exclude else full.union(exclude)
+        try:
+            pick = super()._descend(view, key, barred, cost, reason, now)
+        except NoEligibleEndpointError:
+            if not full:
+                raise
+            self._refused = True
+            text = f"{len(full)} endpoint(s) have as many leases open as they may"
+            raise NoEligibleEndpointError(text) from None
+        return self._charged(pick)
+
+    def _is_spent(self) -> bool:
+        return self._total is not None and len(self._open) >= self._total
+
+    def _charged(self, pick: Pick) -> Pick:
+        self._open.add(id(pick))
+        cell = pick._cell
+        cap = self._caps.get(cell)
+        if cap is not None and len(cell.open) >= cap:
+            self._full.add(cell.endpoint.id)
+        return pick
+
+    def _lease_on(
+        self,
+        view: View,
+        cell: Cell,
+        key: Key | None,
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick | None:
+        with self._lock:
+            if self._is_spent() or cell.endpoint.id in self._full:
+                self._refused = True
+                return None
+            pick = super()._lease_on(view, cell, key, cost, reason, now)
+            return None if pick is None else self._charged(pick)
+
+    def _learn(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        cell = pick._cell
+        with self._lock:
+            self._open.discard(id(pick))
+            if len(cell.open) < self._caps.get(cell, 0):
+                self._full.discard(cell.endpoint.id)
+            granted = self._grant_waiting() if self._waiting else []
+            refused, self._refused = self._refused, False
+        self._hand_out(granted)
+        if refused:
+            root = self._root()
+            if root is self:
+                super()._tell_listeners()  # those who wait here have been looked after
+            else:
+                root._tell_listeners()
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def enqueue(
+        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
+    ) -> Ticket:
+        """Ask for a pick that may come later; does not wait.
+
+        Returns:
+            A ticket, with its pick if there was room.
+
+        Raises:
+            NoEligibleEndpointError: There is no room, and the queue is full.
+            NoEndpointError: The membership is empty.
+            RuntimeError: This is not the outermost level of its tree, so cannot pick for it.
+        """
+        if self._parent is not None:
+            raise RuntimeError("ask the outermost balancer: an inner one cannot pick for it")
+        exclude = checked_exclude(exclude)
+        ticket = Ticket(self, key, exclude, cost)
+        try:
+            ticket.pick = self.pick(key, exclude=exclude, cost=cost)
+        except NoEligibleEndpointError as error:
+            with self._lock:
+                # Once more, so that nothing settled in between is missed.
+                granted = self._serve(ticket)
+                if not granted:
+                    if len(self._waiting) >= self._longest:
+                        text = f"{error}, and {self._longest} wait already"
+                        raise NoEligibleEndpointError(text, retry_after=error.retry_after) from None
+                    self._waiting[ticket] = None
+            if granted:
+                self._hand_out([ticket])
+        return ticket
+
+    def acquire(
+        self,
+        key: Key | None = None,
+        *,
+        exclude: Collection[str] = (),
+        cost: float = 1.0,
+        timeout: float | None = None,
+    ) -> Pick:
+        """Lease one endpoint, waiting on this thread for room if need be.
+
+        Args:
+            key: As in ``pick``.
+            exclude: As in ``pick``.
+            cost: As in ``pick``.
+            timeout: Seconds to wait at most, ≥ 0; None: as long as it takes.
+
+        Raises:
+            NoEligibleEndpointError: The queue is full, or the time is up.
+            NoEndpointError: The membership is empty.
+        """
+        if timeout is not None:
+            timeout = checked_seconds("timeout", timeout)
+        ticket = self.enqueue(key, exclude=exclude, cost=cost)
+        done = Event()
+        ticket.then(done.set)
+        try:
+            done.wait(timeout)
+        except BaseException:  # a signal's: nobody is left to use the pick
+            ticket.abandon()
+            raise
+        if ticket.cancel():
+            raise NoEligibleEndpointError(f"no room within {timeout} s")
+        assert ticket.pick is not None
+        return ticket.pick
+
+    def _serve(self, ticket: Ticket) -> bool:
+        """Try to grant a ticket; needs the lock."""
+        now = self._ledger.clock() if self._dated else None
+        view = self._view
+        try:
+            ticket.pick = self._enter(
+                view, ticket.key, ticket.exclude, ticket.cost, Reason.NORMAL, now
+            )
+        except (NoEligibleEndpointError, NoEndpointError):
+            return False
+        return True
+
+    def _grant_waiting(self) -> list[Ticket]:
+        """Serve whoever can be served, first come first; needs the lock."""
+        granted: list[Ticket] = []
+        for ticket in list(self._waiting):
+            if self._is_spent():
+                break
+            if self._serve(ticket):
+                del self._waiting[ticket]
+                granted.append(ticket)
+            elif ticket.key is None and not ticket.exclude:
+                break  # who takes anybody got nobody
+        return granted
+
+    def _hand_out(self, granted: Iterable[Ticket]) -> None:
+        for ticket in granted:
+            if self._watched and ticket.pick is not None:
+                self._announce(ticket.pick)
+            ticket._answer()
+
+    def _give_up(self, ticket: Ticket) -> bool:
+        with self._lock:
+            if ticket not in self._waiting:
+                return False
+            del self._waiting[ticket]
+            return True
+
+    # -- what is said of it ----------------------------------------------------------------
+
+    def _trace(
+        self,
+        view: View,
+        key: Key | None,
+        exclude: Collection[str],
+        reason: Reason,
+        rng: Random,
+    ) -> tuple[Cell | None, Reason, tuple[str, ...]]:
+        with self._lock:
+            spent, full = self._is_spent(), frozenset(self._full)
+        if spent:
+            return None, max(reason, view.reason), (self._label(),)
+        return super()._trace(view, key, full.union(exclude), reason, rng)
+
+    def _details(self) -> Mapping[str, float]:
+        with self._lock:
+            counts = len(self._open), len(self._full), len(self._waiting)
+        return dict(zip(("open", "full", "waiting"), map(float, counts), strict=True))
+
+    def _check(self) -> None:
+        super()._check()
+        with self._lock:
+            assert self._total is None or len(self._open) <= self._total
+            assert all(len(cell.open) <= cap or cap == 0 for cell, cap in self._caps.items())
+            full = {c.endpoint.id for c, cap in self._caps.items() if len(c.open) >= cap}
+            assert full <= self._full
+            assert len(self._waiting) <= self._longest
