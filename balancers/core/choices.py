@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import floor
 from random import Random
 from typing import Unpack
@@ -129,10 +129,11 @@ class ChoicePolicy(Policy):
         super().__init__(endpoints, **options)
 
     @abstractmethod
-    def _values(
-        self, cells: Sequence[Cell], weights: Mapping[Cell, float], cost: float
-    ) -> list[float]:
-        """Return what a pick of each cell would cost, the lowest being best."""
+    def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
+        """Return what a pick of each cell would cost, the lowest being best.
+
+        Where ``candidates`` are uniform the weights may be left out.
+        """
 
     def _choose(
         self,
@@ -150,7 +151,7 @@ class ChoicePolicy(Policy):
         drawn = candidates.draw(rng, self._choices, exclude)
         if not drawn:
             return None
-        values = self._values(drawn, candidates.weights, cost)
+        values = self._values(drawn, candidates, cost)
         least = min(values)
         if candidates.uniform:
             return drawn[values.index(least)]  # in an order as random as the draw

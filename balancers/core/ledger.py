@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeVar
 
-from balancers.core.lease import Hook, Pick, RecordedPick, TrackedPick
+from balancers.core.lease import Hook, Pick, TrackedPick
 from balancers.core.ticker import position
 from balancers.endpoint import Endpoint
 from balancers.protocol import Clock, Outcome, Reason
@@ -47,7 +47,6 @@ class Cell:
             picks.
         ledger: The ledger it belongs to.
         entry: What the health registry holds of it, or None.
-        make: The class of its plain leases: ``RecordedPick`` where there is an entry.
         facts: What policies learn of the endpoint, by the class of the fact.
         costly: Whether a cost other than 1 was ever open.
         tell: Called with each lease that ends or responds, or None; see ``watch``.
@@ -63,7 +62,6 @@ class Cell:
         "entry",
         "facts",
         "ledger",
-        "make",
         "open",
         "serials",
         "tell",
@@ -76,7 +74,6 @@ class Cell:
         self.costs: dict[int, float] = {}
         self.serials = count()
         self.entry: Any = None
-        self.make: type[Pick] = Pick
         self.facts: dict[type, Any] = {}
         self.costly = False
         self.tell: Callable[[Pick], object] | None = None
@@ -85,7 +82,6 @@ class Cell:
     def enter(self, entry: Any) -> None:
         """Note the registry's entry of the endpoint, or that there is none."""
         self.entry = entry
-        self.make = Pick if entry is None else RecordedPick
 
     def issue(self) -> Pick:
         """Open a plain lease of cost 1. O(1)."""

@@ -14,60 +14,30 @@ exclusion, observers, explanation. To write one, subclass ``Policy`` and give it
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from random import Random
-from typing import Any, ClassVar, TypeAlias, Unpack
+from typing import Any, ClassVar, Unpack
 
 from balancers.core.checks import check_cost, check_key, checked_exclude
-from balancers.core.lease import Hook, Pick, TrackedPick
+from balancers.core.hooks import Watch, tell_registry
+from balancers.core.lease import Hook, Pick, RecordedPick, TrackedPick
 from balancers.core.ledger import Cell, contained
-from balancers.core.membership import Membership, Options
+from balancers.core.membership import Options
+from balancers.core.reporting import Reporting
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.errors import BalancerError, NoEligibleEndpointError, NoEndpointError
 from balancers.hashing import Key
-from balancers.health.states import HealthState
 from balancers.protocol import (
-    Candidate,
-    EndpointView,
-    Explanation,
-    Observer,
     Outcome,
     Reason,
-    Snapshot,
 )
 
-__all__ = ["Policy", "Quick", "Watch"]
+__all__ = ["Policy"]
 
 
-Quick: TypeAlias = Callable[[Key | None], Pick]
-"""Makes a pick in one go: everything the choice depends on is at hand."""
-
-
-class Watch:
-    """The hook that tells one observer."""
-
-    __slots__ = ("observer",)
-
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-
-    def __call__(
-        self,
-        pick: TrackedPick,
-        outcome: Outcome,
-        latency: float | None,
-        load: float | None,
-        retry_after: float | None,
-        /,
-    ) -> None:
-        """Tell of a settlement."""
-        contained("observer's on_settle", self.observer.on_settle, pick, outcome, latency)
-
-
-class Policy(Membership):
+class Policy(Reporting):
     """A balancer over one set of endpoints; see the module for how to write one.
 
     Args:
@@ -145,22 +115,6 @@ class Policy(Membership):
         """Whether ``_learn`` is to be called."""
         return type(self)._learn is not Policy._learn
 
-    def _details(self) -> Mapping[str, float]:
-        """Numbers of the whole balancer, for ``snapshot``."""
-        return {}
-
-    def _cell_details(self, cell: Cell) -> Mapping[str, float]:
-        """Numbers of one endpoint, for ``snapshot``."""
-        return {}
-
-    def _latency(self, cell: Cell) -> float | None:
-        """The policy's latency estimate in seconds, for ``snapshot``."""
-        return None
-
-    def _score(self, cell: Cell, cost: float) -> float | None:
-        """What the policy compares, lower is better, for ``explain``."""
-        return None
-
     # -- the contract ----------------------------------------------------------------------
 
     def pick(
@@ -177,20 +131,25 @@ class Policy(Membership):
         ):
             return self._pick(key, exclude, cost)
         registry = self._registry
-        if registry is not None:
+        if registry is None:
+            cell = choose(key)
+            if cell is None:
+                return self._pick(key, exclude, cost)
+            pick = Pick()
+        else:
             now = self._ledger.clock()
             if now >= registry.deadline:
                 return self._pick(key, exclude, cost)
-        cell = choose(key)
-        if cell is None:
-            return self._pick(key, exclude, cost)
+            cell = choose(key)
+            if cell is None:
+                return self._pick(key, exclude, cost)
+            # Whatever becomes of the registry meanwhile, the lease has what its class needs.
+            pick = recorded = RecordedPick()
+            recorded._started = now
         # Cell.issue, written out: the call would be a tenth of the quickest cycle.
-        pick = cell.make()
         pick.endpoint = cell.endpoint
         pick._cell = cell
         pick._serial = serial = next(cell.serials)
-        if registry is not None:
-            pick._started = now  # type: ignore[attr-defined]  # then make is RecordedPick
         cell.open.add(serial)
         return pick
 
@@ -213,36 +172,6 @@ class Policy(Membership):
             self._announce(pick)
         return pick
 
-    def snapshot(self) -> Snapshot:
-        """Return load, health and latency of every endpoint at this moment. O(n).
-
-        Takes no lock, so that a finalizer or a signal handler may call it anywhere.
-        """
-        if self._ledger.abandoned:
-            self._ledger.drain()
-        if self._registry is not None:
-            self._registry.tick()
-        views = tuple(self._seen(cell) for cell in self._members())
-        return Snapshot(type(self).__name__, views, self._details())
-
-    def explain(self, key: Key | None = None, *, exclude: Collection[str] = ()) -> Explanation:
-        """Say what ``pick`` would do now, moving no cursor, rng or ledger. O(n)."""
-        if key is not None:
-            self._check_key(key)
-        exclude = checked_exclude(exclude)
-        view = self._view
-        try:
-            rng = copy.copy(self._rng)
-        except NotImplementedError:  # SystemRandom: there is no state that could be moved
-            rng = self._rng
-        chosen, reason, path = self._trace(view, key, exclude, Reason.NORMAL, rng)
-        return Explanation(
-            chosen=None if chosen is None else chosen.endpoint,
-            reason=reason,
-            candidates=tuple(self._candidates(view, exclude, chosen)),
-            path=path,
-        )
-
     # -- the mechanism ---------------------------------------------------------------------
 
     def _descend(
@@ -262,15 +191,23 @@ class Policy(Membership):
             return self._grant(view, key, exclude, cost, reason, now)
         # An endpoint on probation takes a bounded number of picks: hold a permit of each that
         # has one while choosing, pass over the others, and give back those not used.
-        held = {cell for cell in view.probing if cell.entry.take_probation_pick()}
-        shut = [cell.endpoint.id for cell in view.probing if cell not in held]
+        held: dict[Cell, Any] = {}
+        shut: list[str] = []
+        for cell in view.probing:
+            entry = cell.entry
+            if entry is None:  # close() came between: nobody is asked any more
+                continue
+            if entry.take_probation_pick():
+                held[cell] = entry
+            else:
+                shut.append(cell.endpoint.id)
         try:
             pick = self._grant(view, key, frozenset((*exclude, *shut)), cost, reason, now)
-            held.discard(pick._cell)
+            held.pop(pick._cell, None)
             return pick
         finally:
-            for cell in held:
-                cell.entry.return_probation_pick()
+            for entry in held.values():
+                entry.return_probation_pick()
 
     def _grant(
         self,
@@ -312,37 +249,6 @@ class Policy(Membership):
         """
         return self._lease(cell, cost, max(reason, view.reason), now)
 
-    def _quick(self, view: View, reason: Reason) -> Quick | None:
-        """Return the shortest way to a pick of cost 1 without ``exclude``, for an outer level.
-
-        None where there is none: whoever asked takes the long way, ``_descend``. Both ways draw
-        the same numbers from the rng.
-        """
-        if not view.cells or view.ramps or view.probing:
-            return None
-        grant, clock = self._grant, self._ledger.clock
-        reason = max(reason, view.reason)
-        if self._dated:
-            return lambda key: grant(view, key, (), 1.0, reason, clock())
-        return lambda key: grant(view, key, (), 1.0, reason, None)
-
-    def _candidates(
-        self, view: View, exclude: Collection[str], chosen: Cell | None
-    ) -> list[Candidate]:
-        """Return what ``explain`` says of each member. O(n)."""
-        able = {cell.endpoint.id: cell for cell in view.cells}
-        found = []
-        for endpoint in view.roster:
-            cell = able.get(endpoint.id)
-            if cell is None:
-                found.append(Candidate(endpoint, False, view.skipped[endpoint.id]))
-            elif endpoint.id in exclude:
-                found.append(Candidate(endpoint, False, "excluded"))
-            else:
-                why = "chosen" if cell is chosen else "eligible"
-                found.append(Candidate(endpoint, True, why, self._score(cell, 1.0)))
-        return found
-
     def _trace(
         self,
         view: View,
@@ -354,21 +260,6 @@ class Policy(Membership):
         """Return whom ``_descend`` would pick, why, and the levels gone through."""
         chosen = self._peek(view, key, exclude, 1.0, rng) if view.cells else None
         return chosen, max(reason, view.reason), (type(self).__name__,)
-
-    def _members(self) -> tuple[Cell, ...]:
-        return self._view.members
-
-    def _seen(self, cell: Cell) -> EndpointView:
-        entry = cell.entry
-        return EndpointView(
-            endpoint=cell.endpoint,
-            in_flight=cell.in_flight,
-            load=cell.load,
-            state=HealthState.UNKNOWN if entry is None else entry.standing.state,
-            latency=self._latency(cell),
-            picks=cell.picks,
-            details=self._cell_details(cell),
-        )
 
     def _check_key(self, key: Key) -> None:
         check_key(key)
@@ -393,7 +284,7 @@ class Policy(Membership):
         # The policy first, then whoever watches it.
         hooks: list[Hook] = [self._learn] if self._learns() else []
         if self._registry is not None:
-            hooks.append(_tell_registry)
+            hooks.append(tell_registry)
         if self._observer is not None:
             hooks.append(Watch(self._observer))
         return tuple(hooks)
@@ -414,27 +305,9 @@ class Policy(Membership):
         """Return what outer levels place by instead of the key; it has passed ``_check_key``."""
         return key  # type: ignore[no-any-return]
 
-    def _path_to(self, view: View, cell: Cell) -> tuple[str, ...]:
-        """Return the levels gone through to a member, this one first."""
-        return (type(self).__name__,)
-
     def _is_keyed(self) -> bool:
         """Whether the key decides the choice, here or further in."""
         return self.keyed
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._view.roster)} endpoint(s)>"
-
-
-def _tell_registry(
-    pick: TrackedPick,
-    outcome: Outcome,
-    latency: float | None,
-    load: float | None,
-    retry_after: float | None,
-    /,
-) -> None:
-    """The hook that tells the health registry."""
-    entry = pick._cell.entry
-    if entry is not None:
-        entry.settle(outcome, latency, retry_after, pick._started)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeAlias
 
-from balancers.core.lease import Pick, TrackedPick
+from balancers.core.lease import Pick
 from balancers.core.policy import Policy
 from balancers.hashing import Key
 from balancers.protocol import Outcome
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TimedPick", "TimedPolicy", "Timely"]
 
-Learn: TypeAlias = Callable[[Pick, Outcome, float | None, float | None, float | None], object]
+LearnAt: TypeAlias = "Callable[[float, Cell, Outcome, float, float | None, float | None], object]"
+"""Learns, at a time: from a settlement's cell, outcome, latency, load and retry_after."""
 
 Timely: TypeAlias = "Callable[[float], Cell | None]"
 """Chooses, given the clock's reading; None where the long way is needed."""
@@ -31,9 +32,9 @@ class TimedPick(Pick):
     What ``TrackedPick`` does for any number of hooks, this does for the usual one.
     """
 
-    __slots__ = ("_latency", "_learn", "_started")
+    __slots__ = ("_latency", "_learn_at", "_started")
 
-    _learn: Learn
+    _learn_at: LearnAt
     _started: float
     _latency: float
 
@@ -55,11 +56,12 @@ class TimedPick(Pick):
         if not self._release():
             return False
         cell = self._cell
+        now = cell.ledger.clock()
         if latency is None:
             latency = getattr(self, "_latency", None)  # set where the first byte came
         if latency is None:
-            latency = max(0.0, cell.ledger.clock() - self._started)
-        self._learn(self, outcome, latency, load, retry_after)
+            latency = max(0.0, now - self._started)
+        self._learn_at(now, cell, outcome, latency, load, retry_after)
         if cell.entry is not None:
             cell.entry.settle(outcome, latency, retry_after, self._started)
         return True
@@ -70,19 +72,59 @@ class TimedPick(Pick):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        outcome = Outcome.SUCCESS
+        cell = self._cell
         if error is not None:
-            outcome = self._cell.ledger.classified(error)
-        self._settle(outcome, None, None, None)
+            self._settle(cell.ledger.classified(error), None, None, None)
+            return
+        if cell.costly or cell.entry is not None:
+            self._settle(Outcome.SUCCESS, None, None, None)
+            return
+        # _settle, written out for the usual request: nobody responded, nobody else is told.
+        try:
+            cell.open.remove(self._serial)
+        except KeyError:
+            return
+        if cell.after is not None:
+            cell.after(self)
+        self._serial = -1
+        now = cell.ledger.clock()
+        latency = now - self._started
+        self._learn_at(
+            now, cell, Outcome.SUCCESS, latency if latency > 0.0 else 0.0, None, None
+        )
 
 
 class TimedPolicy(Policy):
     """A policy that learns from every lease how long it took.
 
-    A subclass overrides ``_learn``, and ``_timely`` for a quick way to choose.
+    A subclass gives ``_learn_at``, and ``_timely`` for a quick way to choose.
     """
 
     _timely_chooser: Timely | None = None
+
+    @abstractmethod
+    def _learn_at(
+        self,
+        now: float,
+        cell: Cell,
+        outcome: Outcome,
+        latency: float,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        """Learn from a settlement; called once, outside every lock, and must not raise."""
+
+    def _learn(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        if latency is not None:
+            now = self._ledger.clock()
+            self._learn_at(now, pick._cell, outcome, latency, load, retry_after)
 
     @abstractmethod
     def _timely(self, view: View) -> Timely | None:
@@ -104,7 +146,7 @@ class TimedPolicy(Policy):
             return self._pick(key, exclude, cost)
         pick = TimedPick()
         pick.endpoint = cell.endpoint
-        pick._learn = self._learned
+        pick._learn_at = self._learned
         pick._started = now
         pick._cell = cell
         pick._serial = serial = next(cell.serials)
@@ -113,7 +155,7 @@ class TimedPolicy(Policy):
 
     def _publish(self, view: View) -> None:
         super()._publish(view)
-        self._learned: Learn = self._learn  # bound once, not at every pick
+        self._learned: LearnAt = self._learn_at  # bound once, not at every pick
         plain = self._is_plain(view)
         self._timely_chooser = self._timely(view) if plain else None
 
