@@ -72,8 +72,8 @@ def key_bytes(key: Key) -> bytes:
         return bytes(key)
     if isinstance(key, int):
         # One bit for the sign; never fewer than 8 bytes, so that a NumPy int64 agrees.
-        length = max(8, (key.bit_length() + 8) // 8 if key >= 0 else ((~key).bit_length() + 8) // 8)
-        return key.to_bytes(length, "little", signed=True)
+        bits = int.bit_length(key if key >= 0 else ~key) + 1
+        return int.to_bytes(key, max(8, (bits + 7) // 8), "little", signed=True)
     raise TypeError(f"a key is str, bytes or int, not {kind.__name__}")
 
 

@@ -9,6 +9,7 @@ import sys
 
 TABLES = {
     "cycles": "pick cycles in units of the floor cycle, every policy",
+    "hashing": "keyed structures beside floor key and their peers",
     "memory": "bytes per idle endpoint and per open pick, every policy",
 }
 """Tables by name: each is a module here with ``add_arguments(parser)`` and ``run(options)``."""

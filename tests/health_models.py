@@ -130,11 +130,14 @@ class Slow:
             return HealthState.GRACE
         if f.parole:
             return HealthState.PROBATION
-        if f.ramp_from is not None and self.now < f.ramp_from + self.policy.slow_start:
-            return HealthState.RAMPING
         if not f.seen:
             return HealthState.UNKNOWN
+        if self.warming(f):
+            return HealthState.RAMPING
         return HealthState.DEGRADED if f.degraded else HealthState.HEALTHY
+
+    def warming(self, f: Facts) -> bool:
+        return f.ramp_from is not None and self.now < f.ramp_from + self.policy.slow_start
 
     def serves(self, f: Facts) -> bool:
         return f.state in SERVING or (
@@ -156,6 +159,8 @@ class Slow:
             if old not in SERVING and old is not HealthState.UNKNOWN:
                 f.back = self.now
                 f.ramp_from = self.now if self.policy.slow_start else None
+            if old is HealthState.UNKNOWN and self.policy.first_state == "wait":
+                f.ramp_from = self.now if self.policy.slow_start_joiners else None
             new = self.merged(f)
         else:
             f.run = 0
@@ -253,6 +258,8 @@ class Slow:
             if name not in self.facts:
                 f = Facts(born=max([g.born for g in self.facts.values()], default=0) + 1)
                 f.back = f.cleared = f.since = self.now
+                if self.policy.slow_start_joiners and self.policy.first_state == "optimistic":
+                    f.ramp_from = self.now
                 f.admin, f.drain_end = self.orders.get(name, (Admin.ENABLED, math.inf))
                 if f.drain_end <= self.now:
                     f.admin, f.drain_end = Admin.DISABLED, math.inf
@@ -424,7 +431,7 @@ class Twin:
             enabled = f.admin is Admin.ENABLED
             probation = f.state is HealthState.PROBATION
             ramp = 1.0
-            if f.state is HealthState.RAMPING:
+            if model.serves(f) and model.warming(f):
                 assert f.ramp_from is not None
                 beats = math.floor((model.now - f.ramp_from) / model.policy.slow_start * 20)
                 ramp = max(2, beats) / 20

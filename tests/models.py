@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from balancers import Delta, Endpoint
-from balancers.policies import registered
+from balancers.core import Policy
+from balancers.health.policy import HealthPolicy
+from balancers.health.registry import HealthRegistry
+from balancers.policies import Rendezvous, RoundRobin, registered
+from balancers.protocol import Clock
 from balancers.testing import Factory, Traits
 
-__all__ = ["Held", "delta_of", "held"]
+__all__ = ["Held", "delta_of", "healthy", "held"]
 
 
 class Held(NamedTuple):
@@ -36,7 +41,22 @@ OTHERWISE: dict[str, tuple[dict[str, object], Traits]] = {
 }
 """By class name; a policy that is not named is held to everything as it is."""
 
-MORE: list[Held] = []
+
+def healthy(policy: type[Policy], **options: Any) -> Factory:
+    """Return a factory that attaches a registry of its own, whose detectors are all off."""
+    rules = HealthPolicy(consecutive_failures=None, sequential=False, retry_after_max=0.0)
+
+    def make(endpoints: Any, *, clock: Clock | None = None, **others: Any) -> Policy:
+        registry = HealthRegistry(rules, clock=clock or time.monotonic)
+        return policy(endpoints, health=registry, **options, **others)
+
+    return make
+
+
+MORE: list[Held] = [
+    Held("RoundRobin+health", healthy(RoundRobin), {}),
+    Held("Rendezvous+health", healthy(Rendezvous), {"keyed": True}),
+]
 """Further configurations and compositions to hold; append yours."""
 
 

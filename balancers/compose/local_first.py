@@ -57,7 +57,7 @@ class _Plan:
         if spread is None:
             order = sorted(self.weights, key=lambda zone: (zone != self.home, -self.weights[zone]))
             shares = {zone: self.weights[zone] for zone in order if zone in zones}
-            spread = self._made[zones] = Spread(shares, order, {self.home})
+            spread = self._made[zones] = Spread(shares, order)
         return spread
 
 

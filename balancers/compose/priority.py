@@ -38,7 +38,7 @@ from balancers.compose.options import checked_factor
 from balancers.compose.spread import Spread
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.view import View, view_of
+from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.health.states import HealthState
 from balancers.structures.tiers import tier_percentages, tier_shares
@@ -64,8 +64,8 @@ class Priority(Composite):
         ValueError: For an option out of range.
     """
 
-    aliases = ("tiers",)
     salt = 0x7469_6572
+    _panics_by_group = True
 
     def __init__(
         self,
@@ -81,10 +81,6 @@ class Priority(Composite):
             raise ValueError(f'rounding is "exact" or "envoy", not {rounding!r}')
         self._rounding = rounding
         super().__init__(endpoints, policy=policy, **options)
-
-    def _own_view(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
-        # Panic is a matter of each tier, unless an outer level has decided for all of them.
-        return view_of(roster, cells, self._panic_threshold, bool(self._panic), self._withheld)
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
         members: dict[int, list[Endpoint]] = {}
@@ -115,7 +111,6 @@ class Priority(Composite):
         return Spread(
             {name: share for name, share in shares.items() if name in branches},
             [name for name in names + weak if name in branches],
-            names[:1],
             {e.id: name for name in weak if name in branches for e in branches[name].view.roster},
         )
 

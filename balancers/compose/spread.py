@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from balancers.protocol import Reason
 from balancers.structures.split import Split
 
 __all__ = ["Spread"]
@@ -21,25 +20,22 @@ class Spread:
     Args:
         shares: Group → share ≥ 0; the order is that of the intervals, so of stability.
         order: Every group that may be tried at all, the best first.
-        preferred: Groups a pick wants; one elsewhere carries the reason FALLBACK. None: all.
         homes: Group by endpoint id, where its fields do not tell.
 
     Attributes:
         names: The groups of positive share.
         ends: Where the interval of each of them but the last ends.
-        reasons: The reason a pick in each of them carries.
         order: Whom to try if the first has nobody.
         homes: As given.
         shares: The exact shares; they sum to 1, or to 0 if there is no capacity anywhere.
     """
 
-    __slots__ = ("ends", "homes", "names", "order", "reasons", "shares")
+    __slots__ = ("ends", "homes", "names", "order", "shares")
 
     def __init__(
         self,
         shares: Mapping[Any, Fraction] | Mapping[Any, float],
         order: Iterable[Hashable],
-        preferred: Collection[Hashable] | None = None,
         homes: Mapping[str, Hashable] = _NOWHERE,
     ) -> None:
         split: Split[Hashable] = Split(shares)
@@ -48,10 +44,6 @@ class Spread:
         self.shares = split.shares()
         self.order = tuple(order)
         self.homes = homes
-        self.reasons = tuple(
-            Reason.NORMAL if preferred is None or name in preferred else Reason.FALLBACK
-            for name in self.names
-        )
 
     def _check(self) -> None:
         assert sum(self.shares.values()) in (0, 1)

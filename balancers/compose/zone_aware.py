@@ -60,8 +60,6 @@ class ZoneAware(Zoned):
         ValueError: For an option out of range.
     """
 
-    aliases = ("zone-aware",)
-
     def __init__(
         self,
         endpoints: Iterable[EndpointLike],
@@ -88,7 +86,7 @@ class ZoneAware(Zoned):
         shares = zone_shares(self._local, capacities, self._demand(members))
         # The next best zone is the one with most to spare.
         order = sorted(shares, key=lambda zone: (zone != self._local, -shares[zone]))
-        return Spread(shares, order, {self._local})
+        return Spread(shares, order)
 
     def _demand(self, members: Mapping[Zone, Fraction]) -> dict[Zone, Fraction]:
         if self._callers is not None:

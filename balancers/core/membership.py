@@ -89,6 +89,7 @@ class Membership(ABC):
         self._given_rng = rng
         self._rng = Random() if rng is None else rng
         self._observer = observer
+        self._watched = observer is not None  # here or further in
         self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
         self._abandoned = self._ledger.abandoned
         self._registry = health

@@ -289,11 +289,6 @@ class Policy(Reporting):
             hooks.append(Watch(self._observer))
         return tuple(hooks)
 
-    @property
-    def _watched(self) -> bool:
-        """Whether an observer, here or further in, is to be told of picks."""
-        return self._observer is not None
-
     def _announce(self, pick: Pick) -> None:
         """Tell every observer the pick went past."""
         if isinstance(pick, TrackedPick):

@@ -14,13 +14,11 @@ from balancers.protocol import Outcome
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from balancers.core.lease import TrackedPick
     from balancers.core.ledger import Cell
     from balancers.core.view import View
 
 __all__ = ["TimedPick", "TimedPolicy", "Timely"]
-
-LearnAt: TypeAlias = "Callable[[float, Cell, Outcome, float, float | None, float | None], object]"
-"""Learns, at a time: from a settlement's cell, outcome, latency, load and retry_after."""
 
 Timely: TypeAlias = "Callable[[float], Cell | None]"
 """Chooses, given the clock's reading; None where the long way is needed."""
@@ -32,9 +30,9 @@ class TimedPick(Pick):
     What ``TrackedPick`` does for any number of hooks, this does for the usual one.
     """
 
-    __slots__ = ("_latency", "_learn_at", "_started")
+    __slots__ = ("_latency", "_policy", "_started")
 
-    _learn_at: LearnAt
+    _policy: TimedPolicy
     _started: float
     _latency: float
 
@@ -61,7 +59,7 @@ class TimedPick(Pick):
             latency = getattr(self, "_latency", None)  # set where the first byte came
         if latency is None:
             latency = max(0.0, now - self._started)
-        self._learn_at(now, cell, outcome, latency, load, retry_after)
+        self._policy._learn_at(now, cell, outcome, latency, load, retry_after)
         if cell.entry is not None:
             cell.entry.settle(outcome, latency, retry_after, self._started)
         return True
@@ -89,7 +87,7 @@ class TimedPick(Pick):
         self._serial = -1
         now = cell.ledger.clock()
         latency = now - self._started
-        self._learn_at(
+        self._policy._learn_at(
             now, cell, Outcome.SUCCESS, latency if latency > 0.0 else 0.0, None, None
         )
 
@@ -146,7 +144,7 @@ class TimedPolicy(Policy):
             return self._pick(key, exclude, cost)
         pick = TimedPick()
         pick.endpoint = cell.endpoint
-        pick._learn_at = self._learned
+        pick._policy = self
         pick._started = now
         pick._cell = cell
         pick._serial = serial = next(cell.serials)
@@ -155,7 +153,6 @@ class TimedPolicy(Policy):
 
     def _publish(self, view: View) -> None:
         super()._publish(view)
-        self._learned: LearnAt = self._learn_at  # bound once, not at every pick
         plain = self._is_plain(view)
         self._timely_chooser = self._timely(view) if plain else None
 

@@ -260,6 +260,8 @@ class Machine:
         ):
             self.touched.update(entry.holders)
         self.recount(entry, (enabled, entry.sentenced, enabled and serves))
+        if entry.sentenced:  # who may be let back depends on the state, too
+            self.shaken.update(dict.fromkeys(entry.judges))
         self.schedule(entry)
 
     def recount(self, entry: Entry, new: tuple[bool, bool, bool]) -> None:

@@ -26,21 +26,234 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import exp, floor
+from types import TracebackType
 from typing import Unpack
 
 from balancers.core.choices import Candidates, ChoicePolicy
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.timed import TimedPolicy, Timely
+from balancers.core.timed import TimedPick, TimedPolicy, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
+from balancers.hashing import Key
 from balancers.protocol import Outcome
-from balancers.structures.ewma import Ewma, PeakEwmaCell, checked_decay
+from balancers.structures.ewma import PeakEwmaCell, checked_decay
 
 __all__ = ["PeakEwma"]
 
 FAILURE_LATENCY = 5.0
+"""Seconds a failure counts as, at least: linkerd's penalty."""
+
+FAILURE_FACTOR = 10.0
+"""And at least this many times the mean estimate of other endpoints."""
+
 LONGEST_RETRY = 300.0
+"""Seconds up to which a server's ``retry_after`` is believed."""
+
+_SAMPLE = 64  # endpoints such a mean is taken over
+_PENDING = 1e9  # seconds: more than any latency; only the load tells two such apart
+
+
+class _PeakPick(TimedPick):
+    """A timed lease that knows the estimate it is to teach."""
+
+    __slots__ = ("_peak",)
+
+    _peak: PeakEwmaCell
+    _policy: PeakEwma
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        cell = self._cell
+        if error is not None or cell.costly or cell.entry is not None:
+            super().__exit__(kind, error, trace)
+            return
+        # TimedPick.__exit__ and PeakEwma._learn_at, written out for the usual request.
+        try:
+            cell.open.remove(self._serial)
+        except KeyError:
+            return
+        if cell.after is not None:
+            cell.after(self)
+        self._serial = -1
+        now = cell.ledger.clock()
+        latency = now - self._started
+        peak = self._peak
+        state = peak._state
+        if state is not None and latency < state[0]:
+            value, stamp = state
+            keep = exp((stamp - now) / peak.decay)
+            latency = value * keep + latency * (1.0 - keep)
+        peak._state = latency, now
+
+
+class _Places:
+    """The candidates with their estimates, for two choices among equal weights."""
+
+    __slots__ = ("count", "places")
+
+    def __init__(self, places: tuple[tuple[Cell, PeakEwmaCell], ...]) -> None:
+        self.places = places
+        self.count = len(places) * (len(places) - 1)  # ordered pairs
+
+
+class PeakEwma(TimedPolicy, ChoicePolicy):
+    """The least of peak latency × (load + cost)/weight among ``choices`` drawn by weight.
+
+    Args:
+        endpoints: The membership.
+        decay: Time constant of the estimates in seconds, finite and > 0.
+        choices: Candidates a pick compares, ≥ 2.
+        options: What every balancer takes; see ``Policy``.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    aliases = ("peak-ewma", "ewma")
+
+    def __init__(
+        self,
+        endpoints: Iterable[EndpointLike],
+        *,
+        decay: float = 10.0,
+        choices: int = 2,
+        **options: Unpack[Options],
+    ) -> None:
+        self._decay = checked_decay(decay)
+        self._places: _Places | None = None
+        super().__init__(endpoints, choices=choices, **options)
+
+    def pick(
+        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
+    ) -> Pick:
+        """Lease the best of the candidates. O(choices²), without a lock."""
+        quick = self._places
+        if quick is None or key is not None or exclude or cost != 1.0 or self._abandoned:
+            return self._pick(key, exclude, cost)
+        now = self._ledger.clock()
+        registry = self._registry
+        if registry is not None and now >= registry.deadline:
+            return self._pick(key, exclude, cost)
+        # Candidates.draw and _value for two equal weights and unit costs, written out.
+        places = quick.places
+        rest = len(places) - 1
+        draw = floor(self._rng.random() * quick.count)
+        second = draw % rest
+        first = draw // rest
+        cell, peak = places[first]
+        other, rival = places[second + 1 if second >= first else second]
+        mine, theirs = peak._state, rival._state
+        if mine is None or theirs is None or cell.costly or other.costly:
+            shares = [cell.load + 1.0, other.load + 1.0]
+            values = self._weighed((cell, other), shares, now)
+            if values[1] < values[0]:
+                cell, peak = other, rival
+        else:
+            decay = peak.decay
+            least = mine[0] * exp((mine[1] - now) / decay) * (len(cell.open) + 1.0)
+            if theirs[0] * exp((theirs[1] - now) / decay) * (len(other.open) + 1.0) < least:
+                cell, peak = other, rival
+        pick = _PeakPick()
+        pick.endpoint = cell.endpoint
+        pick._policy = self
+        pick._peak = peak
+        pick._started = now
+        pick._cell = cell
+        pick._serial = serial = next(cell.serials)
+        cell.open.add(serial)
+        return pick
+
+    def _timely(self, view: View) -> Timely | None:
+        candidates: Candidates = view.state
+        if self._choices == 2 and candidates.uniform and candidates.pairs:
+            self._places = _Places(tuple((cell, self._peak(cell)) for cell in view.cells))
+        return None
+
+    def _publish(self, view: View) -> None:
+        self._places = None
+        super()._publish(view)
+
+    def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
+        if candidates.uniform:
+            shares = [cell.load + cost for cell in cells]
+        else:
+            weights = candidates.weights
+            shares = [(cell.load + cost) / weights[cell] for cell in cells]
+        return self._weighed(cells, shares, self._ledger.clock())
+
+    def _weighed(self, cells: Sequence[Cell], shares: list[float], now: float) -> list[float]:
+        """Return latency × share of each cell; the unknown are taken for the mean of the rest."""
+        latencies = [self._peak(cell).read(now) for cell in cells]
+        known = [latency for latency in latencies if latency is not None]
+        prior = sum(known) / len(known) if known else 1.0
+        return [
+            (_PENDING if cell.open else prior) * share if latency is None else latency * share
+            for cell, latency, share in zip(cells, latencies, shares, strict=True)
+        ]
+
+    def _learn_at(
+        self,
+        now: float,
+        cell: Cell,
+        outcome: Outcome,
+        latency: float,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        if outcome is Outcome.CANCELLED:
+            return
+        if outcome is Outcome.FAILURE:
+            usual = FAILURE_FACTOR * self._usual(cell, now)
+            latency = max(latency, FAILURE_LATENCY, usual)
+        if retry_after is not None:
+            latency = max(latency, min(retry_after, LONGEST_RETRY))
+        peak = cell.facts.get(PeakEwmaCell)
+        if peak is None:
+            peak = self._peak(cell)
+        # PeakEwmaCell.observe, written out.
+        state = peak._state
+        if state is not None:
+            value, stamp = state
+            if now < stamp:
+                now = stamp
+            if latency < value:
+                keep = exp((stamp - now) / self._decay)
+                latency = value * keep + latency * (1.0 - keep)
+        peak._state = latency, now
+
+    def _usual(self, cell: Cell, now: float) -> float:
+        """Return the mean estimate of others than the cell, 0 if none is known."""
+        others = (self._peak(other).read(now) for other in self._view.cells[:_SAMPLE])
+        known = [latency for latency in others if latency is not None]
+        mine = self._peak(cell).read(now)
+        if mine in known:
+            known.remove(mine)
+        return sum(known) / len(known) if known else 0.0
+
+    def _peak(self, cell: Cell) -> PeakEwmaCell:
+        return cell.fact(PeakEwmaCell, self._new_peak)
+
+    def _new_peak(self) -> PeakEwmaCell:
+        return PeakEwmaCell(self._decay)
+
+    def _latency(self, cell: Cell) -> float | None:
+        return self._peak(cell).read(self._ledger.clock())
+
+    def _score(self, cell: Cell, cost: float) -> float | None:
+        candidates: Candidates | None = self._view.state
+        weight = None if candidates is None else candidates.weights.get(cell)
+        if weight is None:
+            return None
+        now = self._ledger.clock()
+        latency = self._peak(cell).read(now)
+        if latency is None:
+            latency = _PENDING if cell.open else self._usual(cell, now) or 1.0
+        return latency * (cell.load + cost) / weight

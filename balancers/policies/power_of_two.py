@@ -27,7 +27,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import floor
 
 from balancers.core.choices import Candidates, ChoicePolicy
@@ -56,6 +56,7 @@ class PowerOfTwoChoices(ChoicePolicy):
         cells, sampler, weights = candidates.cells, candidates.sampler, candidates.weights
         rng, random = self._rng, self._rng.random
         pairs, rest = candidates.pairs, len(cells) - 1
+        draw_weighted = None if sampler is None else sampler.draw_indices
 
         # What _choose does, written out for two candidates and unit costs.
 
@@ -70,18 +71,20 @@ class PowerOfTwoChoices(ChoicePolicy):
             return other if len(other.open) < len(cell.open) else cell
 
         def choose_weighted(key: None) -> Cell:
-            first, second = sampler.draw_indices(rng, 2)
+            assert draw_weighted is not None
+            first, second = draw_weighted(rng, 2)
             cell, other = cells[first], cells[second]
             value = (_load(cell) + 1.0) / weights[cell]
             rival = (_load(other) + 1.0) / weights[other]
             # The heavier one tends to come first, so that a tie needs a draw of its own.
             return other if rival < value or (rival == value and random() >= 0.5) else cell
 
-        return choose_equal if sampler is None else choose_weighted
+        return choose_equal if draw_weighted is None else choose_weighted
 
-    def _values(
-        self, cells: Sequence[Cell], weights: Mapping[Cell, float], cost: float
-    ) -> list[float]:
+    def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
+        if candidates.uniform:
+            return [_load(cell) for cell in cells]
+        weights = candidates.weights
         return [(_load(cell) + cost) / weights[cell] for cell in cells]
 
     def _score(self, cell: Cell, cost: float) -> float | None:

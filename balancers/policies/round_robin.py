@@ -28,12 +28,11 @@ from typing import Unpack
 
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
-from balancers.core.policy import Policy, Quick
+from balancers.core.policy import Policy
 from balancers.core.ticker import Ticker
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
-from balancers.protocol import Reason
 
 __all__ = ["RoundRobin"]
 
@@ -87,18 +86,6 @@ class RoundRobin(Policy):
         rotation: _Rotation = view.state
         cells, turns, size = rotation.cells, rotation.count, len(rotation.cells)
         return lambda key: cells[next(turns) % size]
-
-    def _quick(self, view: View, reason: Reason) -> Quick | None:
-        if super()._quick(view, reason) is None:
-            return None
-        rotation: _Rotation = view.state
-        cells, turns, size = rotation.cells, rotation.count, len(rotation.cells)
-        hooks, clock, dated = self._hooks, self._ledger.clock, self._dated
-        if not hooks and not (reason := max(reason, view.reason)):
-            return lambda key: cells[next(turns) % size].issue()
-        return lambda key: cells[next(turns) % size].issue_tracked(
-            reason, 1.0, clock() if dated else None, hooks
-        )
 
     def _choose(
         self,

@@ -44,6 +44,9 @@ __all__ = ["WeightedRoundRobin"]
 BATCH = 64
 """Turns made at a time: the lock and the calls are then a few percent of a pick."""
 
+PATIENCE = 3
+"""Laps that may pile up for an endpoint passed over before the schedule is asked again."""
+
 LONGEST_BATCH = 1024
 """Longest period looked for by itself after a change: about half a millisecond's work."""
 
@@ -60,8 +63,8 @@ class _Turns:
        the lap (``retract``) brings it to the present.
     2. ``cycle``, if any, is a stretch of turns, last one first, that leaves the schedule's lags
        as they are: a lap can be laid out of it without asking the schedule.
-    3. A turn passed over by ``exclude`` stays in the lap and comes next. What is owed to an
-       endpoint that is always passed over is bounded by a lap: beyond that its turns lapse.
+    3. A turn passed over by ``exclude`` stays in the lap and comes next. Where the lap holds
+       no others, it is taken back and the schedule itself keeps the account.
     """
 
     __slots__ = ("cells", "cycle", "lap", "lock", "period", "schedule", "weights")
@@ -80,25 +83,23 @@ class _Turns:
         self.weights, self.cells = weights, cells
         self.lap.clear()
         self.cycle = None
-        self.schedule = ChairmanSchedule(weights)
+        self.schedule = ChairmanSchedule(weights, phase=phase)
         self.period = self.schedule.period
         plan = self.schedule.layout()
-        if plan is None:
-            self.schedule = ChairmanSchedule(weights, phase=phase)
-        else:
-            turns = [cells[name] for name in reversed(plan[1])]
-            self.cycle = turns * (-(-BATCH // len(turns)))
-            self.lap += turns[: len(turns) - phase % len(turns)]
+        if plan is not None:
+            lead_in, cycle = plan
+            self.cycle = [cells[name] for name in reversed(cycle)] * (-(-BATCH // len(cycle)))
+            self.lap += [cells[name] for name in reversed(lead_in)]
+            self.schedule.run(len(lead_in))
 
     def change(self, weights: dict[str, float], cells: dict[str, Cell]) -> None:
         """Go on with other weights or members, lags carried; nothing if they are the same."""
         if list(weights.items()) == list(self.weights.items()) and cells == self.cells:
             return
-        self.schedule.retract(Counter(cell.endpoint.id for cell in self._drained()))
+        self._take_back()
         self.schedule.update(weights)
         self.period = self.schedule.period
         self.weights, self.cells = weights, cells
-        self.cycle = None
 
     def _drained(self) -> Iterator[Cell]:
         """Take the turns that are left, one by one: other threads may be popping too."""
@@ -120,9 +121,15 @@ class _Turns:
             turn = self._find(exclude)
             if turn is not None:
                 return turn
-            if len(self.lap) > 0:
-                self.lap.clear()  # all of it passed over: invariant 3
+            if exclude and (self.cycle is None or len(self.lap) > PATIENCE * len(self.cycle)):
+                self._take_back()
+                return self.cells[self.schedule.next(exclude)]
             self._refill()
+
+    def _take_back(self) -> None:
+        """Bring the schedule to the present: invariant 1."""
+        self.schedule.retract(Counter(cell.endpoint.id for cell in self._drained()))
+        self.cycle = None
 
     def _find(self, exclude: Collection[str]) -> Cell | None:
         lap = self.lap
@@ -155,7 +162,7 @@ class _Turns:
             quota = self.schedule.quota()
             if Counter(names) == {name: rounds * times for name, times in quota.items()}:
                 return turns
-        self.lap[:0] = turns
+        self.lap += turns  # it was empty
         return None
 
     def upcoming(self, exclude: Collection[str]) -> Cell | None:

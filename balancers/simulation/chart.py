@@ -14,7 +14,7 @@ from balancers.simulation.comparison import Comparison, Result
 from balancers.simulation.report import curve, seconds_shown, shown
 from balancers.simulation.scene import Dot, Line, Rect, Scene, Text
 
-__all__ = ["draw"]
+__all__ = ["LogAxis", "draw", "tick"]
 
 WIDTH = 960
 MARGIN = 24
@@ -84,11 +84,11 @@ def _rows(scene: Scene, top: float, results: Sequence[Result]) -> float:
         for name in ("p50", "p99", "p999")
         if (value := result.measures[name])
     ]
-    axis = _LogAxis(min(spans, default=0.001), max(spans, default=1.0), left, right)
+    axis = LogAxis(min(spans, default=0.001), max(spans, default=1.0), left, right)
     for value in axis.ticks:
         x = axis.at(value)
         add(Line(((x, top + 16), (x, bottom - 8)), GRID))
-        add(Text(x, bottom + 8, _tick(value), size=12, anchor="middle", color=SOFT))
+        add(Text(x, bottom + 8, tick(value), size=12, anchor="middle", color=SOFT))
 
     ratios = [result.measures["busiest_to_mean"] or 0.0 for result in results]
     widest = max(1.0, *ratios)
@@ -127,7 +127,7 @@ def _tail(scene: Scene, top: float, results: Sequence[Result]) -> float:
     if not starts:
         starts = [value for points in curves for value, _ in points if value > 0] or [0.001]
     ends = [points[-1][0] for points in curves if points]
-    axis = _LogAxis(min(starts), max([*ends, min(starts)]), left, right)
+    axis = LogAxis(min(starts), max([*ends, min(starts)]), left, right)
     most = max((result.steps[-1][1] for result in results if result.steps), default=10)
     decades = min(6, max(1, math.ceil(math.log10(most))))
     height = bottom - (top + 18)
@@ -138,7 +138,7 @@ def _tail(scene: Scene, top: float, results: Sequence[Result]) -> float:
     for value in axis.ticks:
         x = axis.at(value)
         add(Line(((x, top + 18), (x, bottom)), GRID))
-        add(Text(x, bottom + 18, _tick(value), size=12, anchor="middle", color=SOFT))
+        add(Text(x, bottom + 18, tick(value), size=12, anchor="middle", color=SOFT))
     for decade in range(decades + 1):
         y = level(10.0**-decade)
         add(Line(((left, y), (right, y)), GRID))
@@ -159,16 +159,16 @@ def _tail(scene: Scene, top: float, results: Sequence[Result]) -> float:
     return bottom + 38
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
     """Return a round latency without needless digits."""
     number, name = seconds_shown(value)
     return f"{number:,.6g} {name}"
 
 
-class _LogAxis:
+class LogAxis:
     """A logarithmic axis from just below ``low`` to just above ``high``, in pixels."""
 
-    __slots__ = ("_scale", "left", "low", "ticks")
+    __slots__ = ("_scale", "high", "left", "low", "ticks")
 
     def __init__(self, low: float, high: float, left: float, right: float) -> None:
         if high < low * 2.0:  # a hair's breadth of data must not fill the whole panel
@@ -176,6 +176,7 @@ class _LogAxis:
             low, high = middle / 1.5, middle * 1.5
         pad = (high / low) ** 0.04
         self.low, top = low / pad, high * pad
+        self.high = top
         self.left = left
         self._scale = (right - left) / math.log(top / self.low)
         decades = math.log10(top / self.low)
@@ -192,4 +193,5 @@ class _LogAxis:
         ]
 
     def at(self, value: float) -> float:
+        """Return where a value stands, in pixels; what is below the axis stands at its end."""
         return self.left + self._scale * math.log(max(value, self.low) / self.low)

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from balancers import Balancer
+from balancers.health import HealthRegistry
 from balancers.policies import policy_named, registered
 from balancers.simulation.engine import Build, Stage
 
 __all__ = ["Contender", "Named", "contender", "parse_contenders", "parse_policies"]
+
+HEALTH = "+health"
 
 Named: TypeAlias = tuple[str, Callable[..., Balancer], Callable[..., Balancer]]
 """A policy somebody named: its name with options, the policy, and how to make it so."""
@@ -47,7 +50,12 @@ class Contender:
 
 
 def contender(
-    policy: Callable[..., Balancer], name: str = "", *, keyed: bool | None = None, **options: Any
+    policy: Callable[..., Balancer],
+    name: str = "",
+    *,
+    keyed: bool | None = None,
+    health: bool = False,
+    **options: Any,
 ) -> Contender:
     """Return the contender that builds ``policy`` with the stage's clock and rng.
 
@@ -55,11 +63,13 @@ def contender(
         policy: A policy class, or anything called like one.
         name: Its name in the results; the class name if empty.
         keyed: Whether it is handed the keys; what its attribute ``keyed`` says if None.
+        health: Whether each client has a ``HealthRegistry`` of its own, with its defaults.
         options: The policy's own options.
     """
 
     def build(stage: Stage) -> Balancer:
-        return policy(stage.endpoints, clock=stage.clock, rng=stage.rng, **options)
+        more: dict[str, Any] = {"health": HealthRegistry(clock=stage.clock)} if health else {}
+        return policy(stage.endpoints, clock=stage.clock, rng=stage.rng, **more, **options)
 
     return Contender(
         name or getattr(policy, "__name__", type(policy).__name__),
@@ -75,17 +85,22 @@ def parse_contenders(text: str | None = None) -> list[Contender]:
     Args:
         text: Entries separated by commas, each a class name or alias of a registered policy or
             ``module:Class``, with options in brackets if wanted: ``P2C(choices=3)``. Options are
-            literals. A module is looked for in the working directory too.
+            literals. A module is looked for in the working directory too. ``+health`` after an
+            entry gives each client a health registry with its defaults.
 
     Raises:
         ValueError: If an entry cannot be understood or found, or occurs twice.
     """
     if text is None:
         return [contender(policy) for policy in registered().values()]
-    return [
-        replace(contender(make, name), keyed=_keyed(policy), key_kind=_kind(policy))
-        for name, policy, make in parse_policies(text)
-    ]
+    found = []
+    for entry in _split(text):
+        plain = entry.removesuffix(HEALTH)
+        (name, policy, make), healthy = _parse(plain), plain != entry
+        made = contender(make, name + HEALTH * healthy, health=healthy)
+        found.append(replace(made, keyed=_keyed(policy), key_kind=_kind(policy)))
+    _check_names([each.name for each in found])
+    return found
 
 
 def parse_policies(text: str) -> list[Named]:
@@ -98,13 +113,16 @@ def parse_policies(text: str) -> list[Named]:
         ValueError: If an entry cannot be understood or found, or occurs twice.
     """
     found = [_parse(entry) for entry in _split(text)]
-    if not found:
+    _check_names([name for name, _, _ in found])
+    return found
+
+
+def _check_names(names: list[str]) -> None:
+    if not names:
         raise ValueError(f"no policy named; known: {', '.join(_known())}")
-    names = [name for name, _, _ in found]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"the policy {name} is named twice")
-    return found
 
 
 def _keyed(policy: Callable[..., Balancer]) -> bool:

@@ -115,6 +115,7 @@ class Run:
     Attributes:
         ended: After ``finish``: simulated time of the last arrival or end.
         first: Times to the first byte, of models that tell it.
+        retired: Servers replaced by ``join``, with their ids.
         slices: The run by time, if it is sliced.
 
     Args:
@@ -151,6 +152,7 @@ class Run:
         "first",
         "histogram",
         "refused",
+        "retired",
         "servers",
         "settled",
         "slices",
@@ -186,6 +188,7 @@ class Run:
         self.arrived = self.started = self.settled = self.refused = self.failed = 0
         self.ended = 0.0
         self.servers: dict[str, Server] = {}
+        self.retired: list[tuple[str, Server]] = []
         self.stage = Stage(
             endpoints=endpoints,
             clock=self.clock,
@@ -213,11 +216,23 @@ class Run:
     def join(self, endpoint: Endpoint) -> None:
         """Put a fresh server behind ``endpoint``, before it is added to the policy.
 
-        A server of the same id is forgotten; the requests it took still end.
+        A server of the same id retires; the requests it took still end.
         """
         server = self._factory(endpoint, self.stage)
+        if endpoint.id in self.servers:
+            self.retired.append((endpoint.id, self.servers[endpoint.id]))
         self.servers[endpoint.id] = server
         self._serve[endpoint.id] = server.serve
+
+    def total(self, what: str) -> dict[str, float]:
+        """Return the sum of a server's attribute by endpoint id, the retired included.
+
+        Servers without it count as 0.
+        """
+        found = {id_: float(getattr(server, what, 0)) for id_, server in self.servers.items()}
+        for id_, server in self.retired:
+            found[id_] += getattr(server, what, 0)
+        return found
 
     def update(self, endpoints: Iterable[Endpoint]) -> None:
         """Give every client's policy a new membership."""

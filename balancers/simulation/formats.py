@@ -13,9 +13,10 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 from balancers import Key
+from balancers.simulation.keys import Prompt
 from balancers.simulation.readers import Parse, Record
 
-__all__ = ["access_log", "json_lines"]
+__all__ = ["access_log", "json_lines", "llm_lines", "looks_like_llm"]
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -120,6 +121,41 @@ def json_lines(
         key = "" if key_field is None else _key(_field(row, key_field), key_field)
         size = 0.0 if size_field is None else _size(_field(row, size_field), size_field)
         return Record(time, key, size)
+
+    return parse
+
+
+LLM_FIELDS = ("hash_ids", "input_length", "output_length")
+
+
+def looks_like_llm(line: bytes) -> bool:
+    """Return whether a line of JSON Lines is a prompt as ``llm_lines`` reads it."""
+    with contextlib.suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        return isinstance(row, dict) and all(name in row for name in LLM_FIELDS)
+    return False
+
+
+def llm_lines(time_field: str = "timestamp:ms") -> Parse:
+    """Return a parser of prompts, one JSON object a line, as Mooncake's traces write them.
+
+    ``hash_ids`` are the ids of the prompt's blocks, ``input_length`` and ``output_length`` are
+    tokens. The key is a ``Prompt``, the size the length of the answer.
+
+    Args:
+        time_field: Name of the time, with a unit as in ``json_lines``.
+    """
+    base = json_lines(time_field, None, "output_length")
+
+    def parse(line: bytes) -> Record:
+        time, _, output = base(line)
+        row = json.loads(line)
+        blocks, tokens = row.get("hash_ids"), row.get("input_length")
+        if not isinstance(blocks, list) or not all(type(block) is int for block in blocks):
+            raise ValueError("field 'hash_ids' is no list of integers")
+        if type(tokens) is not int or tokens < 1:
+            raise ValueError(f"field 'input_length' is no count ≥ 1: {str(tokens)[:40]!r}")
+        return Record(time, Prompt(tuple(blocks), tokens, int(output)), output)
 
     return parse
 

@@ -14,9 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
-
-from balancers import Key
+from typing import Any, BinaryIO, NamedTuple, cast
 
 __all__ = ["BadLines", "Parse", "Record", "TraceError", "first_line", "read"]
 
@@ -29,10 +27,13 @@ class TraceError(Exception):
 
 
 class Record(NamedTuple):
-    """One request of a trace: seconds since some epoch, its key, and its size (0 if unknown)."""
+    """One request of a trace: seconds since some epoch, its key, and its size (0 if unknown).
+
+    The key is a ``Key``, or a ``Prompt`` in traces of language models.
+    """
 
     time: float
-    key: Key
+    key: Any
     size: float
 
 

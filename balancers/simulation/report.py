@@ -21,12 +21,16 @@ SCHEMA = 1
 
 def as_table(comparison: Comparison) -> str:
     """Return what a person reads: the setting, one row a policy, and who did not finish."""
-    columns = [measure for measure in MEASURES if measure.table]
+    ended = [result for result in comparison.results if result.trouble is None]
+    columns = [
+        measure
+        for measure in MEASURES
+        if measure.table and any(r.measures[measure.name] is not None for r in ended)
+    ]
     rows = [["policy", *(measure.title for measure in columns)]]
     timed = any(result.elapsed for result in comparison.results)
     if timed:
         rows[0].append("requests/s")
-    ended = [result for result in comparison.results if result.trouble is None]
     for result in ended:
         row = [result.name, *(shown(result.measures[m.name], m.unit) for m in columns)]
         if timed:

@@ -38,7 +38,9 @@ class Server(Protocol):
     picks: int
 
     @property
-    def busy(self) -> float: ...
+    def busy(self) -> float:
+        """Seconds of work received."""
+        ...
 
     def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply | None:
         """Take a request.
@@ -101,9 +103,12 @@ class FifoServer:
         return max(0.0, self._free[0] - now)
 
     def outlook(self, now: float, present: int) -> float:
-        """Return the expected delay with ``present`` requests inside, in mean service times."""
-        workers = len(self._free)
-        return (max(0, present + 1 - workers) / workers + 1.0) * self._slowness
+        """Return the expected delay of one more request, in mean service times.
+
+        ``present`` requests are inside. All workers count as one of their joint speed, which
+        is exact while the queue is not empty, and else spreads requests over more machines.
+        """
+        return (present + 1) * self._slowness / len(self._free)
 
     def _check(self) -> None:
         free = self._free

@@ -13,6 +13,8 @@ pareto         bounded Pareto over [L, 1000 L]; the heaviest tail     exponent >
 deterministic  every request is the same                              none
 trace          a tenth fixed, nine tenths in proportion to the size   none
                the trace records
+recorded       in proportion to the size the trace records: where that   none
+               is a duration, the durations themselves, rescaled
 =============  =====================================================  ==========================
 """
 
@@ -54,7 +56,7 @@ class ServiceLaw:
     @property
     def needs_sizes(self) -> bool:
         """Whether the law follows recorded sizes."""
-        return self.name == "trace"
+        return self.name in ("trace", "recorded")
 
 
 def parse_law(text: str) -> ServiceLaw:
@@ -151,11 +153,20 @@ def _from_trace(mean: float, shape: float) -> _Draw:
     return draw
 
 
+def _recorded(mean: float, shape: float) -> _Draw:
+    def draw(rng: random.Random, sizes: Sequence[float]) -> list[float]:
+        # A recorded 0 is a duration below the clock's resolution, not no work at all.
+        return [mean * size or 1e-9 for size in sizes]
+
+    return draw
+
+
 LAWS: dict[str, tuple[Callable[[float, float], _Draw], float | None]] = {
     "exponential": (_exponential, None),
     "lognormal": (_lognormal, 10.0),
     "pareto": (_pareto, 1.2),
     "deterministic": (_deterministic, None),
     "trace": (_from_trace, None),
+    "recorded": (_recorded, None),
 }
 """Name → (builder of ``draw`` from mean and shape, default shape or None if there is none)."""

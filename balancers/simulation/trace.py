@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappushpop
 from itertools import islice
 from pathlib import Path, PurePath
+from typing import Any
 
-from balancers import Key
 from balancers.simulation.engine import Batch
 from balancers.simulation.readers import BadLines, Parse, TraceError, read
 from balancers.simulation.service import ServiceLaw
@@ -40,7 +40,7 @@ WINDOW = 16_384
 LONG_GAP = 20.0
 """A gap this many times the median gap is silence."""
 
-_Arrival = tuple[float, int, Key, float]  # time, number in the file, key, size
+_Arrival = tuple[float, int, Any, float]  # time, number in the file, key, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,9 @@ class TraceWorkload:
         if given is None or not (math.isfinite(given) and given > 0.0):
             raise ValueError(f"rate and speed must be finite and > 0, not {given}")
         if service.needs_sizes and not survey.mean_size > 0.0:
-            raise TraceError("the service law 'trace' needs sizes, and the trace records none")
+            raise TraceError(
+                f"the service law {service.name!r} needs sizes, and the trace records none"
+            )
         cut, span = survey.gaps.cut()
         if keep_gaps or speed is not None:
             cut, span = math.inf, survey.span

@@ -100,7 +100,9 @@ class SyntheticWorkload:
         if not 0.0 <= skew <= 10.0:
             raise ValueError(f"the Zipf exponent must be within 0 … 10, not {skew}")
         if service.needs_sizes:
-            raise ValueError("the service law 'trace' needs a trace; the built-in one has no sizes")
+            raise ValueError(
+                f"the service law {service.name!r} needs a trace; the built-in one has no sizes"
+            )
         self.rate = rate
         self.service = service
         self.count = count

@@ -66,8 +66,9 @@ class BulkStructure(KeyedStructure):
 
         Runtime complexity: O(total length of the keys) expected.
         """
+        ids = self.ids
         if hasattr(keys, "dtype") and keys.dtype.kind in "iu":
-            return list(map(self.ids.__getitem__, self.locate_array(keys).tolist()))
+            return [ids[place] for place in self.locate_array(keys).tolist()]
         batch = keys if isinstance(keys, list) else list(keys)
         found: list[str] = []
         for start in range(0, len(batch), _CHUNK):
@@ -76,8 +77,7 @@ class BulkStructure(KeyedStructure):
                 plain = _are_ascii(part)
                 found += self._owners_of_text(part) if plain else map(self.owner, part)  # type: ignore[arg-type]
             elif (halves := text_digests(part, self.seed)) is not None:
-                places = self._locate_digests(*halves)
-                found += map(self.ids.__getitem__, places.tolist())
+                found += [ids[place] for place in self._locate_digests(*halves).tolist()]
             else:
                 found += map(self.owner, part)
         return found

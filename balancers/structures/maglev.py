@@ -125,7 +125,8 @@ class MaglevTable(PrimeTable, BulkStructure):
         np = numpy()
         size = np.uint64(self.size)
         entries = (high % size * np.uint64((1 << 64) % self.size) + low % size) % size
-        return np.frombuffer(table, table.typecode)[entries.astype(np.int64)].astype(np.int64)
+        places = np.frombuffer(table, table.typecode).take(entries.view(np.int64))
+        return places.astype(np.int64)
 
     def _like(self, other: MaglevTable) -> bool:
         return self.seed == other.seed

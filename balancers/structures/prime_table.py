@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from balancers.structures.keyed import KeyedStructure
@@ -82,6 +82,9 @@ class EmptyTable(Sequence[int]):
 
     def __getitem__(self, index: Any) -> Any:
         raise LookupError("the table is empty: no member has a positive weight")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
 
     def __len__(self) -> int:
         return 0

@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import inf, log1p
 from typing import Any, ClassVar, Self
 
-from balancers.hashing import Key, check_seed, digest16, digest128, key_bytes
+from balancers.hashing import Key, check_seed, digest16, digest128, encodable16, key_bytes
 from balancers.structures.bulk import numpy
 from balancers.structures.keyed import KeyedStructure, read_state
 from balancers.structures.movement import Movement, rendezvous_flows
@@ -19,6 +19,7 @@ from balancers.structures.weights import as_weights
 __all__ = ["RendezvousHash"]
 
 _UNIT = 2.0**-128
+_isascii = str.isascii
 _EXACT = Context(prec=60)
 
 
@@ -86,8 +87,13 @@ class RendezvousHash(KeyedStructure):
         Runtime complexity: O(len(key) + n).
         """
         if self._vector is not None:
-            return self._live[self._locate_vector(digest16(key_bytes(key), self.seed))]
-        draws = self._draws(key)
+            return self._live[self._locate_vector(self._stem(key))]
+        kind = type(key)
+        if (kind is str and _isascii(key)) or kind is bytes:  # type: ignore[arg-type]
+            stem = encodable16(key, self.seed)  # type: ignore[arg-type]
+        else:
+            stem = digest16(key_bytes(key), self.seed)
+        draws = [digest128(stem + node) for node in self._nodes]
         if self._uniform:
             return self._live[draws.index(min(draws))]
         if not draws:
@@ -121,8 +127,12 @@ class RendezvousHash(KeyedStructure):
 
     def _draws(self, key: Key) -> list[int]:
         """Return the key's draw for each live member, 128 bits; small draws win."""
-        stem = digest16(key_bytes(key), self.seed)
-        return list(map(digest128, map(stem.__add__, self._nodes)))
+        stem = self._stem(key)
+        return [digest128(stem + node) for node in self._nodes]
+
+    def _stem(self, key: Key) -> bytes:
+        """Return the 16 bytes that stand for the key in every draw."""
+        return digest16(key_bytes(key), self.seed)
 
     def _exact(self, draw: int, at: int) -> tuple[Decimal, str]:
         """Return the score of the live member ``at`` to 60 digits, and its id to break ties."""

@@ -266,10 +266,11 @@ class HashRing(Circle, BulkStructure):
             raise LookupError("the ring is empty: no member has a positive weight")
         np = numpy()
         table = np.frombuffer(self._table, self._table.typecode)
-        places = table[(high >> np.uint64(self._shift - 64)).astype(np.int64)].astype(np.int64)
+        slots = (high >> np.uint64(self._shift - 64)).view(np.int64)
+        places = table.take(slots).astype(np.int64)
         mixed = np.flatnonzero(places >= self._limit)
-        ranks = np.searchsorted(np.frombuffer(self._points, np.uint64), high[mixed])
-        places[mixed] = np.frombuffer(self._owners, self._owners.typecode)[ranks]
+        ranks = np.searchsorted(np.frombuffer(self._points, np.uint64), high.take(mixed))
+        places[mixed] = np.frombuffer(self._owners, self._owners.typecode).take(ranks)
         return places
 
     def _rank_of(self, key: Key) -> int:

@@ -65,8 +65,7 @@ def _as_weight(id_: str, weight: object) -> float:
         value = float(weight)
     except OverflowError:
         raise InvalidEndpointError(
-            f"the weight of {id_!r} is an integer of {weight.bit_length()} bits"  # type: ignore[union-attr]
-            " and does not fit a float; weights are finite"
+            f"the weight of {id_!r} is an integer too large for a float; weights are finite"
         ) from None
     if not isfinite(value):
         raise InvalidEndpointError(f"the weight of {id_!r} is {weight!r}; weights are finite")

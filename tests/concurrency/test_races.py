@@ -11,6 +11,7 @@ import pytest
 
 from balancers import Endpoint, Observer, Outcome, RoundRobin
 from balancers.core import Policy
+from balancers.health.registry import HealthRegistry
 from balancers.policies import registered
 from balancers.testing import RecordingObserver
 from balancers.testing.threads import switching
@@ -200,6 +201,25 @@ def test_nothing_waits_for_control(policy):
     with balancer._control:
         (seen,) = together(use)
     assert all(view.in_flight == 0 for view in seen.endpoints)
+
+
+@pytest.mark.parametrize("policy", registered().values(), ids=registered())
+def test_closing_in_the_middle_of_picks(policy):
+    """``close`` while threads pick and settle: no lease lacks what its end asks for."""
+    key = KEYS.get(policy.__name__, "key") if policy.keyed else None
+    for _ in range(ROUNDS // 8):
+        balancer = policy(["a", "b", "c"], health=HealthRegistry())
+
+        def cycles(balancer=balancer):
+            for turn in range(20):
+                with balancer.pick(key) as pick:
+                    if turn % 3 == 0:
+                        pick.responded()
+                balancer.pick(key, exclude=["a"]).done(Outcome.FAILURE)
+
+        together(cycles, cycles, balancer.close)
+        assert not any(view.in_flight for view in balancer.snapshot().endpoints)
+        balancer.pick(key).done()
 
 
 def test_calls_from_inside_a_build():

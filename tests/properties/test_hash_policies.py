@@ -32,9 +32,7 @@ KEYS = [f"key-{i}" for i in range(400)]
 PLACED = [RingHash, Maglev, Rendezvous]
 ALL = [*PLACED, JumpHash]
 
-names = st.lists(
-    st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=8, unique=True
-)
+names = st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=8, unique=True)
 
 
 @pytest.fixture
@@ -154,6 +152,21 @@ def test_exactly_the_keys_of_an_ejected_endpoint_move_and_return_with_it(policy)
 
 
 @pytest.mark.parametrize("policy", ALL)
+def test_a_second_choice_is_told_as_a_fallback(policy):
+    """A pick that is not the key's first choice carries FALLBACK, whatever took that away."""
+    balancer = policy(list("abcd"))
+    with balancer.pick("key") as pick:
+        first = pick.endpoint.id
+        assert pick.reason is Reason.NORMAL
+
+    with balancer.pick("key", exclude={first}) as pick:
+        assert pick.reason is Reason.FALLBACK
+    with_health(balancer, **{first: FakeEntry(admitted=False)})
+    with balancer.pick("key") as pick:
+        assert pick.reason is Reason.FALLBACK
+
+
+@pytest.mark.parametrize("policy", ALL)
 def test_a_ramping_endpoint_takes_keys_one_way_only(policy):
     """As the ramp of an endpoint grows each of its keys comes back once and stays."""
     keys = [f"k{i}" for i in range(3000)]
@@ -214,9 +227,7 @@ def test_no_pick_passes_the_load_bound(policy, weights, factor, min_load, steps)
                 counts[pick.endpoint.id] -= 1
             continue
         caps = {
-            name: max(
-                min_load, ceil(Fraction(factor) * Fraction(weight) * (len(held) + 1) / total)
-            )
+            name: max(min_load, ceil(Fraction(factor) * Fraction(weight) * (len(held) + 1) / total))
             for name, weight in weights.items()
         }
         first = plain.explain(str(number)).chosen.id

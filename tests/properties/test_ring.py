@@ -15,9 +15,8 @@ from strategies import keys
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import hash128
-from balancers.structures import HashRing
+from balancers.structures import HashRing, ring_patch
 from balancers.structures import ring as ring_module
-from balancers.structures import ring_patch
 from balancers.structures.ring_size import overload_chance
 
 vnodes_ = st.integers(1, 9)

@@ -25,6 +25,7 @@ def policies() -> st.SearchStrategy[HealthPolicy]:
         first_state=st.sampled_from(("optimistic", "wait")),
         probation_picks=st.sampled_from((0, 2, 3)),
         slow_start=st.sampled_from((0.0, 10.0)),
+        slow_start_joiners=st.booleans(),
         max_ejected=st.sampled_from((0.0, 0.3, 0.5, 1.0)),
         min_ejected=st.sampled_from((0, 1)),
         min_eligible=st.sampled_from((1, 2)),
@@ -96,8 +97,6 @@ TestHealthMachine = HealthMachine.TestCase
 def test_walks_reach_every_row_of_the_table(monkeypatch) -> None:
     """Random walks take every way the table has, beside the model."""
     taken = set()
-    enter = Machine._enter
-
     def fire(self, entry, trigger, at, reason, **details) -> bool:
         before = entry.state
         moved = original(self, entry, trigger, at, reason, **details)
@@ -107,10 +106,14 @@ def test_walks_reach_every_row_of_the_table(monkeypatch) -> None:
 
     original = Machine.fire
     monkeypatch.setattr(Machine, "fire", fire)
-    assert Machine._enter is enter
     rng = Random(7)
-    for policy in (CALM, CALM.but(probation_picks=0), CALM.but(slow_start=0.0)):
-        for _ in range(40):
+    for policy in (
+        CALM,
+        CALM.but(slow_start_joiners=True),
+        CALM.but(slow_start=0.0),
+        CALM.but(slow_start=0.0, probation_picks=0),
+    ):
+        for _ in range(30):
             walk(Twin(policy), rng, 150)
 
     assert {(state, trigger, row.target) for state, trigger, row in rows()} - taken == set()

@@ -28,7 +28,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from random import Random
 from threading import Lock
 from typing import Any, Literal, Unpack
@@ -39,12 +39,11 @@ from balancers.compose.solo import EVERYBODY, Solo
 from balancers.compose.spread import Spread
 from balancers.compose.sticky.seats import Seats
 from balancers.compose.sticky.tokens import (
-    OpaqueTokens,
-    PlainTokens,
-    SignedTokens,
-    Tokens,
-    checked_secrets,
+    Mode,
+    Secret,
+    handing_out,
     readable,
+    tokens_for,
 )
 from balancers.core.bound import LoadBound
 from balancers.core.lease import Pick, TrackedPick
@@ -58,8 +57,6 @@ from balancers.structures.session_table import Session, SessionTable
 
 __all__ = ["Sticky"]
 
-Mode = Literal["cookie", "opaque", "table", "header"]
-Secret = str | bytes | Sequence[str | bytes]
 Parse = Callable[[Any], tuple[Key | None, Key | None]]
 
 
@@ -120,7 +117,7 @@ class Sticky(Solo):
             if given is not None and not callable(given):
                 raise TypeError(f"{name} is callable or None, not {given!r}")
         self._mode = mode
-        self._tokens = _tokens(mode, secret, max_age, wall_clock)
+        self._tokens = tokens_for(mode, secret, max_age, wall_clock)
         self._wall: Clock = wall_clock or _never
         self._table: SessionTable | None = None
         if mode == "table":
@@ -227,8 +224,7 @@ class Sticky(Solo):
         if read is None or not read.fresh or session != before:
             token = tokens.write(session, wall)
             if token != text:
-                pick = _tracked(pick)
-                pick.affinity = token
+                pick = handing_out(token, pick)
         return pick
 
     def _serve(
@@ -381,44 +377,6 @@ class Sticky(Solo):
         if self._bound is not None:
             with self._bound.lock:
                 self._bound._check()
-
-
-def _tokens(
-    mode: Mode, secret: Secret | None, max_age: float | None, wall_clock: Clock | None
-) -> Tokens | None:
-    if mode not in ("cookie", "opaque", "table", "header"):
-        raise ValueError(f'mode is "cookie", "opaque", "table" or "header", not {mode!r}')
-    if max_age is not None:
-        if mode != "cookie":
-            raise ValueError(f"mode {mode!r} has no use for max_age: only signed tokens are dated")
-        if checked_seconds("max_age", max_age) == 0.0:
-            raise ValueError("max_age must be > 0")
-        if wall_clock is None:
-            raise ValueError("max_age needs wall_clock=, time.time for one")
-    if mode in ("table", "header"):
-        if secret is not None:
-            raise ValueError(f"mode {mode!r} has no use for a secret")
-        return PlainTokens() if mode == "header" else None
-    if secret is None:
-        raise ValueError(f"mode {mode!r} needs a secret")
-    secrets = checked_secrets(secret)
-    return SignedTokens(secrets, max_age) if mode == "cookie" else OpaqueTokens(secrets)
-
-
-def _tracked(pick: Pick) -> TrackedPick:
-    """Return the lease as one that has room for a token; the same serial, so the same lease."""
-    if isinstance(pick, TrackedPick):
-        return pick
-    room = TrackedPick()
-    room.endpoint = pick.endpoint
-    room.reason = pick.reason
-    room.affinity = None
-    room._hooks = ()
-    room._started = room._first_byte = None
-    room._cell = pick._cell
-    room._serial = pick._serial
-    pick._serial = -1  # it is no lease any more
-    return room
 
 
 def _never() -> float:

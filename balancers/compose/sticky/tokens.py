@@ -15,19 +15,27 @@ import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from balancers.compose.options import checked_seconds
+from balancers.core.lease import Pick, TrackedPick
+from balancers.protocol import Clock
 from balancers.structures.session_table import Session
 
 __all__ = [
+    "Mode",
     "OpaqueTokens",
     "PlainTokens",
-    "Read",
+    "Secret",
     "SignedTokens",
     "Tokens",
-    "checked_secrets",
+    "handing_out",
     "readable",
+    "tokens_for",
 ]
+
+Mode = Literal["cookie", "opaque", "table", "header"]
+Secret = str | bytes | Sequence[str | bytes]
 
 _MAC = 16  # bytes of the signature that are kept: 128 bits cannot be guessed
 _TAG = 12
@@ -177,7 +185,35 @@ class PlainTokens:
         """Do nothing: the token is the id."""
 
 
-def checked_secrets(secret: object) -> tuple[bytes, ...]:
+def tokens_for(
+    mode: Mode, secret: Secret | None, max_age: float | None, wall_clock: Clock | None
+) -> Tokens | None:
+    """Return what reads and writes the tokens of a mode; None where the table remembers.
+
+    Raises:
+        TypeError: For an argument of the wrong type.
+        ValueError: For one out of range, or that the mode has no use for.
+    """
+    if mode not in ("cookie", "opaque", "table", "header"):
+        raise ValueError(f'mode is "cookie", "opaque", "table" or "header", not {mode!r}')
+    if max_age is not None:
+        if mode != "cookie":
+            raise ValueError(f"mode {mode!r} has no use for max_age: only signed tokens are dated")
+        if checked_seconds("max_age", max_age) == 0.0:
+            raise ValueError("max_age must be > 0")
+        if wall_clock is None:
+            raise ValueError("max_age needs wall_clock=, time.time for one")
+    if mode in ("table", "header"):
+        if secret is not None:
+            raise ValueError(f"mode {mode!r} has no use for a secret")
+        return PlainTokens() if mode == "header" else None
+    if secret is None:
+        raise ValueError(f"mode {mode!r} needs a secret")
+    secrets = _checked_secrets(secret)
+    return SignedTokens(secrets, max_age) if mode == "cookie" else OpaqueTokens(secrets)
+
+
+def _checked_secrets(secret: object) -> tuple[bytes, ...]:
     """Return the secrets as bytes, first the one that signs.
 
     Raises:
@@ -204,6 +240,23 @@ def readable(token: object) -> str | None:
     if not isinstance(token, str) or not 0 < len(token) <= _LONGEST:
         return None
     return token
+
+
+def handing_out(token: str, pick: Pick) -> TrackedPick:
+    """Return the lease with a token to hand back: the same serial, so the same lease."""
+    if isinstance(pick, TrackedPick):
+        pick.affinity = token
+        return pick
+    room = TrackedPick()
+    room.endpoint = pick.endpoint
+    room.reason = pick.reason
+    room.affinity = token
+    room._hooks = ()
+    room._started = room._first_byte = None
+    room._cell = pick._cell
+    room._serial = pick._serial
+    pick._serial = -1  # it is no lease any more
+    return room
 
 
 def _text(data: bytes) -> str:

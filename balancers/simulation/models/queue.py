@@ -68,11 +68,14 @@ class QueueServer:
         return end, Outcome.SUCCESS
 
     def outlook(self, now: float, present: int) -> float:
-        """Return the expected delay with ``present`` requests inside, in mean service times."""
+        """Return the expected delay of one more request, in mean service times.
+
+        ``present`` requests are inside. All workers count as one of their joint speed, which
+        is exact while the queue is not empty, and else spreads requests over more machines.
+        """
         if self._places is not None and present >= self._places:
             return float("inf")
-        ahead = max(0, present + 1 - self.workers)
-        return (ahead / self.workers + 1.0) / self._profile.speed(now)
+        return (present + 1) / (self.workers * self._profile.speed(now))
 
     def _check(self) -> None:
         assert self._places is None or len(self._ends) <= self._places

@@ -77,10 +77,14 @@ class SharingServer:
         return None
 
     def outlook(self, now: float, present: int) -> float:
-        """Return the expected delay with ``present`` requests inside, in mean service times."""
+        """Return the expected delay of one more request, in mean service times.
+
+        ``present`` requests are inside. All workers count as one of their joint speed, which
+        is exact while the queue is not empty, and else spreads requests over more machines.
+        """
         if self._places is not None and present >= self._places:
             return inf
-        return max(1.0, (present + 1) / self.workers) / self._profile.speed(now)
+        return (present + 1) / (self.workers * self._profile.speed(now))
 
     def _share(self) -> float:
         return min(1.0, self.workers / len(self._inside))

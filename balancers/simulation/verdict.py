@@ -1,0 +1,181 @@
+"""What to use, in one sentence, and how every policy stands against the best.
+
+Errors come first: a policy stays in the race if it loses at most a tenth of a percent of requests
+more than the one that loses least. Among those the least p99 wins (the p99 of the first byte, where
+that is the goal). Another policy is as good within noise if it is at most 3 % behind, or if the
+95 % interval of the paired difference over the seeds holds 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from balancers.simulation.bootstrap import bootstrap_mean
+from balancers.simulation.report import shown
+from balancers.simulation.suite import Chapter, Row
+
+__all__ = ["AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best", "verdict"]
+
+MORE_ERRORS = 0.001
+AS_GOOD = 1.03
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who wins a scenario.
+
+    Attributes:
+        best: The winner, or None if nobody qualifies.
+        ties: As good within noise, best first.
+        sentence: To be read.
+    """
+
+    best: str | None
+    ties: tuple[str, ...]
+    sentence: str
+
+
+def goal_measure(chapter: Chapter) -> str:
+    """Return the name of the measure a scenario is judged by."""
+    return "first_p99" if chapter.scenario.goal == "first" else "p99"
+
+
+def _racers(chapter: Chapter) -> list[Row]:
+    """Return the policies that finished, are of the wanted kind, and lose no more than others."""
+    goal = goal_measure(chapter)
+    rows = [
+        row
+        for row in chapter.rows
+        if row.kind == "policy"
+        and row.trouble is None
+        and row.mean(goal) is not None
+        and (row.keyed or chapter.scenario.goal != "affinity")
+    ]
+    least = min((row.mean("error_share") or 0.0 for row in rows), default=0.0)
+    return [row for row in rows if (row.mean("error_share") or 0.0) <= least + MORE_ERRORS]
+
+
+def verdict(chapter: Chapter) -> Verdict:
+    """Return who wins.
+
+    Runtime complexity: O(policies · seeds · resamples).
+    """
+    goal = goal_measure(chapter)
+    racers = sorted(_racers(chapter), key=lambda row: (row.mean(goal) or 0.0, row.policy))
+    if not racers:
+        return Verdict(None, (), "No policy ran to the end.")
+    best, *others = racers
+    ties = tuple(row.policy for row in others if _as_good(row, best, goal))
+    facts = [f"{_goal_title(goal)} {shown(best.mean(goal), 's')}"]
+    if chapter.scenario.goal == "affinity" and best.mean("affinity") is not None:
+        facts.append(f"{best.mean('affinity'):.0%} of requests where their key went before")
+    if (lost := best.mean("error_share") or 0.0) > 0.0:
+        facts.append(f"{lost:.2%} errors")
+    oracle = next((row.mean(goal) for row in chapter.rows if row.kind == "oracle"), None)
+    if oracle and chapter.scenario.goal != "affinity":
+        facts.append(f"{(best.mean(goal) or 0.0) / oracle:.2f} × the oracle's")
+    among = "Of those that place by key, use" if chapter.scenario.goal == "affinity" else "Use"
+    sentence = f"{among} {best.policy} ({', '.join(facts)})"
+    if ties:
+        sentence += f"; {_listed(ties)} {'is' if len(ties) == 1 else 'are'} as good within noise"
+    return Verdict(best.policy, ties, sentence + ".")
+
+
+def _goal_title(goal: str) -> str:
+    return "p99 of the first byte" if goal == "first_p99" else "p99"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _as_good(row: Row, best: Row, goal: str) -> bool:
+    ours, theirs = row.values[goal], best.values[goal]
+    if (row.mean(goal) or 0.0) <= AS_GOOD * (best.mean(goal) or 0.0):
+        return True
+    if len(ours) != len(theirs) or len(ours) < 2:
+        return False
+    gaps = [math.log(a / b) for a, b in zip(ours, theirs, strict=True) if a > 0.0 and b > 0.0]
+    return bool(gaps) and bootstrap_mean(gaps).low <= 0.0
+
+
+def ratio_to_best(chapter: Chapter) -> dict[str, float]:
+    """Return the goal of every policy over that of the best one, and infinity for losing requests.
+
+    A policy that loses more than a tenth of a percent more requests than the best has no latency
+    worth the name.
+    """
+    goal = goal_measure(chapter)
+    racers = _racers(chapter)
+    least = min((row.mean(goal) or 0.0 for row in racers), default=0.0)
+    names = {row.policy for row in racers}
+    found: dict[str, float] = {}
+    for row in chapter.rows:
+        value = row.mean(goal)
+        if row.kind == "policy" and row.trouble is None and value is not None and least > 0.0:
+            if chapter.scenario.goal == "affinity" and not row.keyed:
+                continue
+            found[row.policy] = value / least if row.policy in names else math.inf
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class AllRound:
+    """How a policy stands over all scenarios.
+
+    Attributes:
+        policy: Its name.
+        typical: Geometric mean of its ratios to the best, the infinite ones as ``WORST``.
+        worst: The greatest ratio, maybe infinite.
+        where: The scenario it occurs in.
+        within: In how many scenarios it is within a tenth of the best.
+        of: In how many it ran.
+    """
+
+    policy: str
+    typical: float
+    worst: float
+    where: str
+    within: int
+    of: int
+
+
+WORST = 100.0
+"""What a ratio counts at most: being unstable is bad, how long the run lasted is no matter."""
+
+
+def all_round(chapters: Iterable[Chapter]) -> list[AllRound]:
+    """Return how the policies stand over the scenarios all of them can be compared in, best first.
+
+    Scenarios about affinity are left out: they compare a part of the policies.
+    """
+    ratios: dict[str, list[tuple[float, str]]] = {}
+    counted = 0
+    for chapter in chapters:
+        if chapter.scenario.goal == "affinity":
+            continue
+        found = ratio_to_best(chapter)
+        counted += bool(found)
+        for policy, ratio in found.items():
+            ratios.setdefault(policy, []).append((ratio, chapter.scenario.title))
+    table = []
+    for policy, pairs in ratios.items():
+        if len(pairs) < counted:
+            continue
+        worst, where = max(pairs, key=lambda pair: pair[0])
+        logs = [math.log(min(ratio, WORST)) for ratio, _ in pairs]
+        table.append(
+            AllRound(
+                policy,
+                math.exp(math.fsum(logs) / len(logs)),
+                worst,
+                where,
+                sum(ratio <= 1.1 for ratio, _ in pairs),
+                len(pairs),
+            )
+        )
+    return sorted(table, key=lambda each: (each.typical, each.policy))
