@@ -32,6 +32,7 @@ from balancers.endpoint import EndpointLike
 from balancers.hashing import check_seed
 from balancers.structures.keyed import KeyedStructure
 from balancers.structures.maglev import MaglevTable, check_prime
+from balancers.structures.placement import EnvoyMaglev
 
 __all__ = ["Maglev"]
 
@@ -45,6 +46,7 @@ class Maglev(HashPolicy):
         load_factor: Bounds the leases of an endpoint; see ``HashPolicy``.
         min_load: Leases every endpoint may hold whatever the bound says.
         seed: 0 ≤ seed < 2³²; a secret one keeps strangers from aiming keys at one endpoint.
+        placement: "native", or "envoy": Envoy's table, keys placed as Envoy places them.
         options: What every balancer takes; see ``Policy``.
     """
 
@@ -58,11 +60,19 @@ class Maglev(HashPolicy):
         load_factor: float | None = None,
         min_load: int = 1,
         seed: int = 0,
+        placement: str = "native",
         **options: Unpack[Options],
     ) -> None:
         self._table_size = check_prime(table_size)
         self._seed = check_seed(seed)
+        if placement not in ("native", "envoy"):
+            raise ValueError(f"placement is native or envoy, not {placement!r}")
+        if placement == "envoy" and seed:
+            raise ValueError("seed is for the native placement, not 'envoy'")
+        self._placement = placement
         super().__init__(endpoints, load_factor=load_factor, min_load=min_load, **options)
 
     def _structure(self, weights: dict[str, float], old: KeyedStructure | None) -> KeyedStructure:
+        if self._placement == "envoy":
+            return EnvoyMaglev(weights, size=self._table_size)
         return MaglevTable(weights, self._table_size, self._seed)

@@ -26,9 +26,10 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import cycle, islice
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -37,12 +38,28 @@ from balancers.endpoint import EndpointLike
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import check_seed
 from balancers.structures.keyed import KeyedStructure
+from balancers.structures.placement import (
+    EnvoyRing,
+    GrpcRing,
+    HaproxyRing,
+    KetamaRing,
+    NginxRing,
+)
 from balancers.structures.ring import HashRing
 from balancers.structures.ring_size import imbalance, vnodes_for_weights
 
 __all__ = ["RingHash"]
 
 DEFAULT_IMBALANCE = 1.25
+
+_KEY_HASHES: dict[str, tuple[str, ...]] = {
+    "native": (),
+    "nginx": (),
+    "ketama": (),
+    "envoy": ("xxh64", "murmur2"),
+    "grpc": (),
+    "haproxy": ("sdbm", "djb2", "crc32"),
+}
 
 
 class RingHash(HashPolicy):
@@ -59,6 +76,13 @@ class RingHash(HashPolicy):
             update that breaks it raises and changes nothing. None: no bound, or 1.25 with
             "auto".
         capacity: Endpoints that "auto" makes room for; twice the first membership if None.
+        placement: Whose ring: "native", or "nginx", "ketama", "envoy", "grpc", "haproxy", which
+            place every key as that system does over the same members in the same order; see
+            ``balancers.structures.placement``. Their points are their own affair: ``vnodes``,
+            ``seed``, ``capacity`` and ``resize`` are refused.
+        key_hash: "sdbm" (the default there), "djb2" or "crc32" for HAProxy; "xxh64" (the
+            default there) or "murmur2" for Envoy.
+        ring_size: (min, max) points in all, for Envoy and gRPC.
         resize: Let an update that breaks ``max_imbalance`` lay a new ring instead of raising;
             ``snapshot().details["moved"]`` tells what fraction of the keys that moved.
         options: What every balancer takes; see ``Policy``.
@@ -78,6 +102,9 @@ class RingHash(HashPolicy):
         load_factor: float | None = None,
         min_load: int = 1,
         seed: int = 0,
+        placement: str = "native",
+        key_hash: str | None = None,
+        ring_size: tuple[int, int] | None = None,
         max_imbalance: float | None = None,
         capacity: int | None = None,
         resize: bool = False,
@@ -102,6 +129,12 @@ class RingHash(HashPolicy):
         self._resize = resize
         self._moved = 0.0
         HashRing({}, 1 if self._vnodes is None else self._vnodes)  # checks vnodes
+        self._foreign = _foreign(placement, key_hash, ring_size)
+        if self._foreign is not None:
+            own = {"vnodes": vnodes != 160, "seed": seed != 0, "capacity": capacity is not None}
+            for name, given in (own | {"resize": resize}).items():
+                if given:
+                    raise ValueError(f"{name} is for the native placement, not {placement!r}")
         super().__init__(endpoints, load_factor=load_factor, min_load=min_load, **options)
 
     def _structure(self, weights: dict[str, float], old: KeyedStructure | None) -> KeyedStructure:
@@ -109,20 +142,24 @@ class RingHash(HashPolicy):
             return HashRing({}, self._vnodes or 1, self._seed)
         if self._vnodes is None:
             self._vnodes = self._enough(weights)
+        ring: KeyedStructure
+        if self._foreign is None:
+            ring = _laid(weights, self._vnodes, self._seed, old)
+        else:
+            ring = self._foreign(weights)
         bound = self._max_imbalance
-        ring = _laid(weights, self._vnodes, self._seed, old)
         if bound is None:
             return ring
         worst, multiple = imbalance(ring.shares(), weights)
         if multiple <= bound:
             return ring
         if not self._resize:
+            points = f"with {self._vnodes} points a unit of weight and " * (not self._foreign)
             raise InvalidEndpointError(
                 f"endpoint {worst!r} would own {multiple:.3f} times the keys its weight is due, "
-                f"with {ring.vnodes} points a unit of weight and {len(weights)} endpoints; "
-                f"max_imbalance is {bound}"
+                f"{points}among {len(weights)} endpoints; max_imbalance is {bound}"
             )
-        vnodes = max(self._enough(weights), ring.vnodes)
+        vnodes = max(self._enough(weights), self._vnodes)
         while multiple > bound:
             ring = HashRing(weights, vnodes, self._seed)
             multiple = imbalance(ring.shares(), weights)[1]
@@ -164,3 +201,34 @@ def _laid(
     if isinstance(old, HashRing) and old.vnodes == vnodes:
         return old.updated(weights)
     return HashRing(weights, vnodes, seed)
+
+
+def _foreign(
+    placement: str, key_hash: str | None, ring_size: tuple[int, int] | None
+) -> Callable[[Mapping[str, float]], KeyedStructure] | None:
+    """Return what lays the named system's ring, None for the native one."""
+    if placement not in _KEY_HASHES:
+        raise ValueError(f"placement is one of {', '.join(_KEY_HASHES)}, not {placement!r}")
+    if key_hash is not None and key_hash not in _KEY_HASHES[placement]:
+        known = ", ".join(_KEY_HASHES[placement]) or "its own alone"
+        raise ValueError(f"key_hash of {placement!r} is {known}, not {key_hash!r}")
+    sizes: dict[str, Any] = {}
+    if ring_size is not None:
+        if placement not in ("envoy", "grpc"):
+            raise ValueError(f"ring_size is for envoy and grpc, not {placement!r}")
+        sizes["min_size"], sizes["max_size"] = ring_size
+    match placement:
+        case "nginx":
+            make: Callable[[Mapping[str, float]], KeyedStructure] = NginxRing
+        case "ketama":
+            make = KetamaRing
+        case "envoy":
+            make = partial(EnvoyRing, point_hash=key_hash or "xxh64", **sizes)
+        case "grpc":
+            make = partial(GrpcRing, **sizes)
+        case "haproxy":
+            make = partial(HaproxyRing, key_hash=key_hash or "sdbm")
+        case _:
+            return None
+    make({})  # checks the sizes
+    return make
