@@ -1,5 +1,6 @@
 """Load-balancing strategies behind one call, ``pick(key)``."""
 
+from balancers.compose import Limit, Priority, Regions, Sticky, Subset, ZoneAware
 from balancers.core.lease import Pick
 from balancers.endpoint import Endpoint
 from balancers.errors import (
@@ -42,17 +43,23 @@ __all__ = [
     "InvalidEndpointError",
     "JumpHash",
     "Key",
+    "Limit",
     "Maglev",
     "NoEligibleEndpointError",
     "NoEndpointError",
     "Observer",
     "Outcome",
     "Pick",
+    "Priority",
     "Random",
     "Reason",
+    "Regions",
     "Rendezvous",
     "RingHash",
     "RoundRobin",
     "Snapshot",
+    "Sticky",
+    "Subset",
     "WeightedRoundRobin",
+    "ZoneAware",
 ]

@@ -12,12 +12,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from balancers.simulation import advise, plan, sweep
 from balancers.simulation import command as compare
-from balancers.simulation import plan
 
 __all__ = ["main"]
 
-COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (compare.register, plan.register)
+COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (
+    compare.register,
+    plan.register,
+    advise.register,
+    sweep.register,
+)
 
 
 class _Parser(argparse.ArgumentParser):

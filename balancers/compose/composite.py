@@ -47,7 +47,7 @@ class Composite(Grouping):
         names = spread.names
         if len(names) < 2:
             return 0 if names else None
-        if key is None or not self._wants_key:
+        if key is None or not self._by_key:
             return bisect_right(spread.ends, rng.random())
         return bisect_right(spread.ends, position_of(self._as_key(key), self._seed))
 
@@ -120,7 +120,7 @@ class Composite(Grouping):
         if len(found) < 2:
             return found[0] if found else None
         choosers, ends, random, seed = tuple(found), spread.ends, self._rng.random, self._seed
-        if not self._wants_key:
+        if not self._by_key:
             return lambda key: choosers[bisect_right(ends, random())](key)
         as_key = self._as_key
         return lambda key: choosers[bisect_right(ends, position_of(as_key(key), seed))](key)

@@ -72,6 +72,9 @@ class Grouping(Policy):
     salt: ClassVar[int] = 0
     """Seed of the hash by which this level places keys, unlike that of any other level."""
 
+    _locates: ClassVar[bool] = False
+    """Whether this level asks where a key comes from."""
+
     _panics_by_group: ClassVar[bool] = False
     """Whether panic is a matter of each group, unless an outer level decides for all of them."""
 
@@ -87,6 +90,7 @@ class Grouping(Policy):
         self._factory = policy
         self._branches: Mapping[Hashable, Branch] = {}
         self._seed = self.salt
+        self._by_key = False  # whether the leaves place by key, and so every level
         super().__init__(endpoints, **options)
 
     # -- what a composite says of itself ---------------------------------------------------
@@ -147,7 +151,8 @@ class Grouping(Policy):
         children = [branch.child for branch in state.branches.values()]
         self._dated = bool(self._hooks) or any(child._dated for child in children)
         self._watched = self._observer is not None or any(c._watched for c in children)
-        self._wants_key = any(child._is_keyed() for child in children)
+        self._by_key = any(child._is_keyed() for child in children)
+        self._wants_key = self._by_key or self._locates or any(c._wants_key for c in children)
         super()._publish(view)
 
     # -- the tree --------------------------------------------------------------------------
@@ -188,7 +193,7 @@ class Grouping(Policy):
     # -- keys: groups are alike, so what keys one of them takes, all of them take ----------
 
     def _is_keyed(self) -> bool:
-        return self._wants_key
+        return self._by_key
 
     def _check_key(self, key: Key) -> None:
         for branch in self._branches.values():

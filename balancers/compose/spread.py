@@ -39,11 +39,11 @@ class Spread:
         homes: Mapping[str, Hashable] = _NOWHERE,
     ) -> None:
         split: Split[Hashable] = Split(shares)
-        self.names = split.parts
-        self.ends = split.ends
-        self.shares = split.shares()
-        self.order = tuple(order)
-        self.homes = homes
+        self.names: tuple[Hashable, ...] = split.parts
+        self.ends: list[float] = split.ends
+        self.shares: dict[Hashable, Fraction] = split.shares()
+        self.order: tuple[Hashable, ...] = tuple(order)
+        self.homes: Mapping[str, Hashable] = homes
 
     def _check(self) -> None:
         assert sum(self.shares.values()) in (0, 1)

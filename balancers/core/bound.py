@@ -49,11 +49,11 @@ class LoadBound:
         if not 1.0 <= load_factor < math.inf:
             raise ValueError(f"load_factor must be finite and ≥ 1, not {load_factor!r}")
         self._factor = Fraction(load_factor)
-        self.min_load = min_load
-        self.lock = Lock()
+        self.min_load: int = min_load
+        self.lock: Lock = Lock()
         self.counts: dict[Cell, int] = {}
         self.away: dict[Cell, int] = {}
-        self.total = 0
+        self.total: int = 0
         self._shares: dict[Cell, int] = {}
         self._denominator = 1
 

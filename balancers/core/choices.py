@@ -37,13 +37,14 @@ class Candidates:
     __slots__ = ("_places", "cells", "pairs", "ramps", "sampler", "uniform", "weights")
 
     def __init__(self, view: View) -> None:
-        cells = self.cells = view.cells
+        self.cells: tuple[Cell, ...] = view.cells
+        cells = self.cells
         given = [endpoint.weight for endpoint in view.endpoints]
         self.ramps: dict[Cell, float] = {}
         if view.ramps:
             ramps = view.ramps
             self.ramps = {c: ramps[c.endpoint.id] for c in cells if c.endpoint.id in ramps}
-        self.weights = {
+        self.weights: dict[Cell, float] = {
             # A ramp must not round a weight down to nothing.
             cell: weight * self.ramps.get(cell, 1.0) or weight
             for cell, weight in zip(cells, given, strict=True)
@@ -52,8 +53,8 @@ class Candidates:
         self.sampler: DistinctSampler | None = None
         if not equal:
             self.sampler = DistinctSampler({e.id: e.weight for e in view.endpoints})
-        self.uniform = equal and not self.ramps
-        self.pairs = len(cells) * (len(cells) - 1)
+        self.uniform: bool = equal and not self.ramps
+        self.pairs: int = len(cells) * (len(cells) - 1)
         self._places: dict[str, int] | None = None
 
     def draw(self, rng: Random, count: int, exclude: Collection[str]) -> Sequence[Cell]:

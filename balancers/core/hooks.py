@@ -15,7 +15,7 @@ class Watch:
     __slots__ = ("observer",)
 
     def __init__(self, observer: Observer) -> None:
-        self.observer = observer
+        self.observer: Observer = observer
 
     def __call__(
         self,

@@ -29,7 +29,7 @@ from balancers.protocol import Clock, Outcome, Reason
 
 __all__ = ["Cell", "Classify", "Ledger", "contained", "default_classify"]
 
-log = logging.getLogger("balancers")
+log: logging.Logger = logging.getLogger("balancers")
 
 Fact = TypeVar("Fact")
 
@@ -68,14 +68,14 @@ class Cell:
     )
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
-        self.endpoint = endpoint
-        self.ledger = ledger
+        self.endpoint: Endpoint = endpoint
+        self.ledger: Ledger = ledger
         self.open: set[int] = set()
         self.costs: dict[int, float] = {}
-        self.serials = count()
+        self.serials: count[int] = count()
         self.entry: Any = None
         self.facts: dict[type, Any] = {}
-        self.costly = False
+        self.costly: bool = False
         self.tell: Callable[[Pick], object] | None = None
         self.after: Callable[[Pick], object] | None = None
 
@@ -206,7 +206,7 @@ class Ledger:
     __slots__ = ("_classify", "abandoned", "cells", "clock")
 
     def __init__(self, clock: Clock, classify: Classify | None) -> None:
-        self.clock = clock
+        self.clock: Clock = clock
         self.cells: dict[str, Cell] = {}
         self.abandoned: list[Pick] = []
         self._classify = default_classify if classify is None else classify

@@ -23,7 +23,7 @@ class Ticker:
     next: Callable[[], int]
 
     def __init__(self, start: int = 0) -> None:
-        self.count = count(start)
+        self.count: count[int] = count(start)
         self.next = self.count.__next__
 
     def peek(self) -> int:

@@ -53,14 +53,14 @@ class View:
         ramps: Mapping[str, float] | None = None,
         probing: tuple[Cell, ...] = (),
     ) -> None:
-        self.roster = roster
+        self.roster: tuple[Endpoint, ...] = roster
         self.members: tuple[Cell, ...] = ()
-        self.endpoints = endpoints
-        self.cells = cells
-        self.reason = reason
-        self.skipped = skipped or {}
-        self.ramps = ramps or {}
-        self.probing = probing
+        self.endpoints: tuple[Endpoint, ...] = endpoints
+        self.cells: tuple[Cell, ...] = cells
+        self.reason: Reason = reason
+        self.skipped: Mapping[str, str] | dict[str, str] = skipped or {}
+        self.ramps: Mapping[str, float] | dict[str, float] = ramps or {}
+        self.probing: tuple[Cell, ...] = probing
         self.state: Any = None
 
 

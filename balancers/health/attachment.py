@@ -33,7 +33,7 @@ class Attachment:
         in_flight: Callable[[str], int] | None,
     ) -> None:
         self._registry: Engine | None = registry
-        self.group = group
+        self.group: Group = group
         self._refresh = _loosely(refresh)
         self._nudge = self._refresh if nudge is None else _loosely(nudge)
         self._in_flight = None if in_flight is None else _loosely(in_flight)

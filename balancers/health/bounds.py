@@ -13,7 +13,10 @@ class Real:
     def __init__(
         self, low: float, high: float = math.inf, *, above: bool = False, below: bool = False
     ) -> None:
-        self.low, self.high, self.above, self.below = low, high, above, below
+        self.low: float = low
+        self.high: float = high
+        self.above: bool = above
+        self.below: bool = below
 
     def __call__(self, name: str, value: object) -> None:
         """Raise, naming the option and the rule, unless the value is in range."""

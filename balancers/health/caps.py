@@ -59,12 +59,12 @@ class Group:
     def __init__(self, *, tracked: bool = False) -> None:
         self.weights: dict[str, float] = {}
         self.owner: weakref.ref[Attachment] | None = None
-        self.tracked = tracked
-        self.size = 0
-        self.weight = 0.0
-        self.eligible = 0
+        self.tracked: bool = tracked
+        self.size: int = 0
+        self.weight: float = 0.0
+        self.eligible: int = 0
         self.out: dict[int, Entry] = {}
-        self.out_weight = 0.0
+        self.out_weight: float = 0.0
 
     def count(
         self, entry: Entry, old: tuple[bool, bool, bool], new: tuple[bool, bool, bool]

@@ -57,7 +57,7 @@ class Engine:
     def __init__(self, policy: HealthPolicy, clock: Clock, rng: Random | None) -> None:
         self.policy = policy
         self.clock = clock
-        self.deadline = math.inf
+        self.deadline: float = math.inf
         self._given_rng = rng
         self._rng = Random() if rng is None else rng
         self._lock = threading.Lock()

@@ -127,54 +127,55 @@ class Entry:
         detectors: tuple[Detector, ...],
         tally: Tally | None,
     ) -> None:
-        self.registry = registry
-        self.id = name
-        self.serial = serial
-        self.pool = pool
-        self.live = True
-        self.quiet = False
+        self.registry: Engine = registry
+        self.id: str = name
+        self.serial: int = serial
+        self.pool: PoolRate = pool
+        self.live: bool = True
+        self.quiet: bool = False
         self.holders: dict[Group, None] = {}
         self.judges: tuple[Group, ...] = ()
-        self.counted = (False, False, False)  # as the judges count it; see ``caps``
-        self.joined = now
+        # as the judges count it; see ``caps``
+        self.counted: tuple[bool, bool, bool] = (False, False, False)
+        self.joined: float = now
         # the operator
-        self.admin = Admin.ENABLED
-        self.drain_until = math.inf
+        self.admin: Admin = Admin.ENABLED
+        self.drain_until: float = math.inf
         # the state
-        self.state = HealthState.UNKNOWN
-        self.since = now
-        self.reason = "nothing seen yet"
+        self.state: HealthState = HealthState.UNKNOWN
+        self.since: float = now
+        self.reason: str = "nothing seen yet"
         # probes
         self.verdict: bool | None = None
-        self.passes = 0
-        self.fails = 0
+        self.passes: int = 0
+        self.fails: int = 0
         self.well_since: float | None = None
-        self.degraded = False
-        self.needs_grace = False
+        self.degraded: bool = False
+        self.needs_grace: bool = False
         self.probed_at: float | None = None
         self.probe_latency: float | None = None
         self.probe_started: float | None = None
-        self.phase = 0.0
+        self.phase: float = 0.0
         # traffic
-        self.detectors = detectors
-        self.tally = tally
-        self.sentenced = False
-        self.parole = False
-        self.ejected_until = -math.inf
-        self.strikes = 0
-        self.cleared_at = now
-        self.back_at = now
+        self.detectors: tuple[Detector, ...] = detectors
+        self.tally: Tally | None = tally
+        self.sentenced: bool = False
+        self.parole: bool = False
+        self.ejected_until: float = -math.inf
+        self.strikes: int = 0
+        self.cleared_at: float = now
+        self.back_at: float = now
         self.slow_limit: float | None = None
-        self.denied = 0
+        self.denied: int = 0
         self.permits: list[None] = []
-        self.proven = 0
-        self.refill_at = math.inf
+        self.proven: int = 0
+        self.refill_at: float = math.inf
         # the ramp
-        self.warm = True
-        self.ramp_since = now
-        self.ramped_at = now
-        self.ramp_step = 0
-        self.standing = Standing(
+        self.warm: bool = True
+        self.ramp_since: float = now
+        self.ramped_at: float = now
+        self.ramp_step: int = 0
+        self.standing: Standing = Standing(
             HealthState.UNKNOWN, Admin.ENABLED, False, True, 1.0, False, self.reason, None
         )
 

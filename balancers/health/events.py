@@ -12,7 +12,7 @@ from balancers.health.states import HealthState
 
 __all__ = ["Batch", "Deliveries", "HealthEvent", "contained"]
 
-log = logging.getLogger("balancers")
+log: logging.Logger = logging.getLogger("balancers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Batch:
     __slots__ = ("events", "ready")
 
     def __init__(self, events: list[HealthEvent]) -> None:
-        self.events = events
-        self.ready = False
+        self.events: list[HealthEvent] = events
+        self.ready: bool = False
 
 
 class Deliveries:

@@ -42,13 +42,13 @@ class Machine:
     def __init__(self, policy: HealthPolicy, rng: Random) -> None:
         self.policy = policy
         self.rng = rng
-        self.ramp = Ramp(policy)
-        self.pool = PoolRate()
+        self.ramp: Ramp = Ramp(policy)
+        self.pool: PoolRate = PoolRate()
         self.agenda: Agenda[Entry] = Agenda()
         self.touched: dict[Group, None] = {}
         self.events: list[HealthEvent] = []
         self.shaken: dict[Group, None] = {}
-        self.serving = 0
+        self.serving: int = 0
         self._optimistic = policy.first_state == "optimistic"
         self._holds: dict[str, Callable[[Entry, float], bool]] = {
             "time left": lambda entry, at: entry.ejected_until > at,

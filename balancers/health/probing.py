@@ -34,7 +34,7 @@ class ProbeSchedule:
         self._rng = rng
         self._agenda: Agenda[Entry] = Agenda()
         self._origin = rng.random()
-        self.used = False  # whether anybody ever probed
+        self.used: bool = False  # whether anybody ever probed
 
     def join(self, entry: Entry, now: float) -> None:
         """Put a newcomer on the list; its first probe comes within the fast interval."""

@@ -35,8 +35,8 @@ class Ramp:
         self._ages = [
             window * (step / STEPS) ** policy.slow_start_aggression for step in range(STEPS + 1)
         ]
-        self.beat = window / STEPS
-        self.first = max(1, math.floor(policy.slow_start_minimum * STEPS + 1e-9))
+        self.beat: float = window / STEPS
+        self.first: int = max(1, math.floor(policy.slow_start_minimum * STEPS + 1e-9))
 
     def step(self, since: float, at: float) -> int:
         """The step reached at ``at`` by who began at ``since``. O(steps)."""

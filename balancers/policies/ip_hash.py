@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -49,7 +49,7 @@ class IPHash(HashPolicy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("source",)
+    aliases: ClassVar[tuple[str, ...]] = ("source",)
     key_kind = "address"
 
     def __init__(

@@ -22,7 +22,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -43,7 +43,7 @@ class JumpHash(HashPolicy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("jump",)
+    aliases: ClassVar[tuple[str, ...]] = ("jump",)
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ from collections.abc import Collection, Iterable
 from math import floor
 from random import Random
 from threading import Lock
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
@@ -68,7 +68,7 @@ class LeastConnections(Policy):
         3. While a view is being built, whoever leaves ``_told`` enters ``_missed``.
     """
 
-    aliases = ("lc", "least-connections", "least-request")
+    aliases: ClassVar[tuple[str, ...]] = ("lc", "least-connections", "least-request")
 
     def __init__(self, endpoints: Iterable[EndpointLike], **options: Unpack[Options]) -> None:
         self._lock = Lock()

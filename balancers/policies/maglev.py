@@ -24,7 +24,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -50,7 +50,7 @@ class Maglev(HashPolicy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("maglev-hash",)
+    aliases: ClassVar[tuple[str, ...]] = ("maglev-hash",)
 
     def __init__(
         self,

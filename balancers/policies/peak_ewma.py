@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from math import exp, floor
 from types import TracebackType
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.choices import Candidates, ChoicePolicy
 from balancers.core.lease import Pick
@@ -117,7 +117,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         ValueError: If an option is out of range.
     """
 
-    aliases = ("peak-ewma", "ewma")
+    aliases: ClassVar[tuple[str, ...]] = ("peak-ewma", "ewma")
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import floor
+from typing import ClassVar
 
 from balancers.core.choices import Candidates, ChoicePolicy
 from balancers.core.ledger import Cell
@@ -47,7 +48,7 @@ class PowerOfTwoChoices(ChoicePolicy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("p2c", "power-of-two")
+    aliases: ClassVar[tuple[str, ...]] = ("p2c", "power-of-two")
 
     def _shortcut(self, view: View) -> Chooser | None:
         candidates: Candidates = view.state

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from random import Random as Generator
+from typing import ClassVar
 
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser
@@ -57,7 +58,7 @@ class Random(Policy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("rand",)
+    aliases: ClassVar[tuple[str, ...]] = ("rand",)
 
     def _shortcut(self, view: View) -> Chooser | None:
         table: _Table = view.state

@@ -22,7 +22,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -45,7 +45,7 @@ class Rendezvous(HashPolicy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("hrw",)
+    aliases: ClassVar[tuple[str, ...]] = ("hrw",)
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import cycle, islice
-from typing import Any, Literal, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 from balancers.core.hashed import HashPolicy
 from balancers.core.membership import Options
@@ -92,7 +92,7 @@ class RingHash(HashPolicy):
             points, or a share passes ``max_imbalance``.
     """
 
-    aliases = ("ring",)
+    aliases: ClassVar[tuple[str, ...]] = ("ring",)
 
     def __init__(
         self,

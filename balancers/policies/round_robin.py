@@ -24,7 +24,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable
 from random import Random
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
@@ -65,7 +65,7 @@ class RoundRobin(Policy):
         ValueError: If ``phase`` is negative.
     """
 
-    aliases = ("rr", "round-robin")
+    aliases: ClassVar[tuple[str, ...]] = ("rr", "round-robin")
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from random import Random
 from threading import Lock
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
@@ -189,7 +189,7 @@ class WeightedRoundRobin(Policy):
         options: What every balancer takes; see ``Policy``.
     """
 
-    aliases = ("wrr", "weighted-round-robin")
+    aliases: ClassVar[tuple[str, ...]] = ("wrr", "weighted-round-robin")
 
     def __init__(
         self,

@@ -10,14 +10,22 @@ from balancers import BalancerError, Endpoint
 from balancers.simulation.service import LAWS, ServiceLaw, parse_law
 
 __all__ = [
+    "DEFAULT_ENDPOINTS",
     "DEFAULT_KEYS",
+    "DEFAULT_LAW",
     "DEFAULT_LOAD",
     "DEFAULT_REQUESTS",
     "DEFAULT_SKEW",
     "add_arguments",
+    "add_trace_arguments",
+    "count_up_to",
     "endpoint_list",
+    "positive",
+    "whole",
 ]
 
+DEFAULT_ENDPOINTS = 10
+DEFAULT_LAW = "exponential"
 DEFAULT_LOAD = 0.7
 DEFAULT_REQUESTS = 100_000
 DEFAULT_KEYS = 10_000
@@ -39,44 +47,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--endpoints",
         type=endpoint_list,
-        default="10",
         metavar="N|LIST",
         help="how many, or ids with weights: a,b:2,c:0.5. The weight is the speed and follows "
-        "the last colon, so write host:80:1 for an id with a colon (default: 10)",
+        "the last colon, so write host:80:1 for an id with a colon "
+        f"(default: {DEFAULT_ENDPOINTS}, or the scenario's)",
     )
     group.add_argument(
-        "--workers", type=_count(100_000), default=1, help="requests an endpoint serves at a time"
+        "--workers",
+        type=count_up_to(100_000),
+        help="requests an endpoint serves at a time (default: 1, or the scenario's)",
+    )
+    group.add_argument(
+        "--clients",
+        type=count_up_to(10_000),
+        metavar="N",
+        help="independent copies of each policy, each of which sees the requests of one client "
+        "alone (default: 1, or the scenario's)",
     )
     group.add_argument(
         "--service",
         type=_law,
-        default="exponential",
         metavar="LAW[:MEAN[:SHAPE]]",
-        help=f"service times: {', '.join(LAWS)}; mean in seconds (default: exponential:0.01)",
+        help=f"service times: {', '.join(LAWS)}; mean in seconds "
+        "(default: exponential:0.01, or the scenario's)",
     )
-    group.add_argument("--seed", type=_whole, default=0, help="same seed, same result")
+    group.add_argument("--seed", type=whole, default=0, help="same seed, same result")
 
     group = parser.add_argument_group("how much traffic")
     pace = group.add_mutually_exclusive_group()
     pace.add_argument(
         "--load",
-        type=_positive,
+        type=positive,
         metavar="SHARE",
         help=f"offered load: work over capacity (default: {DEFAULT_LOAD})",
     )
-    pace.add_argument("--rate", type=_positive, help="mean requests per second instead")
+    pace.add_argument("--rate", type=positive, help="mean requests per second instead")
     pace.add_argument(
-        "--speed", type=_positive, help="instead, replay the trace that many times as fast"
+        "--speed", type=positive, help="instead, replay the trace that many times as fast"
     )
     group.add_argument(
         "--requests",
-        type=_count(10**12),
+        type=count_up_to(10**12),
         metavar="N",
         help=f"how many (default: {DEFAULT_REQUESTS:,}, or the whole trace)",
     )
     group.add_argument(
         "--keys",
-        type=_count(1_000_000),
+        type=count_up_to(1_000_000),
         metavar="N",
         help=f"how many different keys the built-in workload has (default: {DEFAULT_KEYS:,})",
     )
@@ -86,18 +103,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"Zipf exponent of its keys, 0 is uniform (default: {DEFAULT_SKEW})",
     )
 
+    group.add_argument("--keep-gaps", action="store_true", help="do not cut long silences")
+    add_trace_arguments(parser)
+
+    group = parser.add_argument_group("scenarios, instead of one plain run")
+    group.add_argument(
+        "--scenario",
+        action="append",
+        metavar="NAME[+NAME]",
+        help="play this story: a name, all, or a .toml file; several are laid over each other by "
+        "+, and the option can be repeated (see the names above)",
+    )
+    group.add_argument(
+        "--seeds",
+        type=count_up_to(1000),
+        metavar="N",
+        help="runs of each, seed by seed (default: 3)",
+    )
+    group.add_argument(
+        "--jobs", type=count_up_to(1000), metavar="N", help="processes (default: one a processor)"
+    )
+
+    group = parser.add_argument_group("what comes out (a table always does; PATH - is stdout)")
+    group.add_argument("--json", metavar="PATH", help="everything, as JSON")
+    group.add_argument("--csv", metavar="PATH", help="one row a policy")
+    group.add_argument("--plot", metavar="PATH", help="a picture: .svg, or .png with matplotlib")
+    group.add_argument("--html", metavar="PATH", help="of scenarios: the report as one page")
+    group.add_argument("--markdown", metavar="PATH", help="of scenarios: the report as Markdown")
+    group.add_argument(
+        "--progress", action="store_true", help="show progress even where stderr is no terminal"
+    )
+
+
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how a trace is read."""
     group = parser.add_argument_group("how the trace is read")
     group.add_argument(
-        "--format", choices=("auto", "clf", "jsonl"), default="auto", help="default: auto"
+        "--format", choices=("auto", "clf", "jsonl", "llm"), default="auto", help="default: auto"
     )
     group.add_argument(
         "--key", choices=("client", "path"), default="client", help="key of an access log"
     )
     group.add_argument(
         "--time-field",
-        default="timestamp",
         metavar="NAME[:UNIT]",
-        help="time in JSON Lines; unit s, ms, us or ns (default: timestamp, seconds or ISO 8601)",
+        help="time in JSON Lines; unit s, ms, us or ns (default: timestamp, seconds or ISO 8601; "
+        "milliseconds in LLM traces)",
     )
     group.add_argument("--key-field", metavar="NAME", help="key in JSON Lines")
     group.add_argument("--size-field", metavar="NAME", help="size in JSON Lines")
@@ -106,16 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_spread,
         metavar="SECONDS",
         help="resolution of the times, over which requests are spread (default: 1 for access "
-        "logs, 0 for JSON Lines)",
-    )
-    group.add_argument("--keep-gaps", action="store_true", help="do not cut long silences")
-
-    group = parser.add_argument_group("what comes out (a table always does; PATH - is stdout)")
-    group.add_argument("--json", metavar="PATH", help="everything, as JSON")
-    group.add_argument("--csv", metavar="PATH", help="one row a policy")
-    group.add_argument("--plot", metavar="PATH", help="a picture: .svg, or .png with matplotlib")
-    group.add_argument(
-        "--progress", action="store_true", help="show progress even where stderr is no terminal"
+        "logs, 3 for LLM traces, 0 for JSON Lines)",
     )
 
 
@@ -129,7 +171,8 @@ def _number(text: str) -> float:
     return value
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """Return a number > 0; an argparse type."""
     value = _number(text)
     if not value:
         raise argparse.ArgumentTypeError(f"must be > 0, not {text!r}")
@@ -143,16 +186,19 @@ def _spread(text: str) -> float:
     return value
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """Return a whole number; an argparse type."""
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
 
 
-def _count(most: int) -> Callable[[str], int]:
+def count_up_to(most: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number within 1 … most."""
+
     def parse(text: str) -> int:
-        value = _whole(text)
+        value = whole(text)
         if not 1 <= value <= most:
             raise argparse.ArgumentTypeError(f"must be within 1 … {most:,}, not {text!r}")
         return value
@@ -174,7 +220,7 @@ def endpoint_list(text: str) -> list[Endpoint]:
         argparse.ArgumentTypeError: For a bad number or id, or an id that occurs twice.
     """
     if text.isdecimal():
-        return [Endpoint(f"e{i}") for i in range(_count(MAX_ENDPOINTS)(text))]
+        return [Endpoint(f"e{i}") for i in range(count_up_to(MAX_ENDPOINTS)(text))]
     found: dict[str, Endpoint] = {}
     for part in text.split(","):
         name, colon, number = part.strip().rpartition(":")

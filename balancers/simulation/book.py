@@ -26,7 +26,7 @@ from balancers.simulation.verdict import (
 __all__ = ["COLUMNS", "Book", "Column", "as_book_json", "bind", "cell_text", "columns", "ordered"]
 
 SCHEMA = 1
-FEATURED = 7
+FEATURED = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,16 +175,17 @@ class LogAxis:
             middle = math.sqrt(low * high)
             low, high = middle / 1.5, middle * 1.5
         pad = (high / low) ** 0.04
-        self.low, top = low / pad, high * pad
-        self.high = top
-        self.left = left
+        top = high * pad
+        self.low: float = low / pad
+        self.high: float = top
+        self.left: float = left
         self._scale = (right - left) / math.log(top / self.low)
         decades = math.log10(top / self.low)
         steps = (1,) if decades > 3.0 else (1, 3) if decades > 2.0 else (1, 2, 5)
         every = max(1, math.ceil(decades / 8.0))
         first = math.floor(math.log10(self.low))
         last = math.ceil(math.log10(top))
-        self.ticks = [
+        self.ticks: list[float] = [
             value
             for power in range(first, last + 1)
             if power % every == 0

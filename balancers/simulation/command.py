@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from balancers import Endpoint
 from balancers.simulation import plot, report
 from balancers.simulation.arguments import (
+    DEFAULT_ENDPOINTS,
     DEFAULT_KEYS,
+    DEFAULT_LAW,
     DEFAULT_LOAD,
     DEFAULT_REQUESTS,
     DEFAULT_SKEW,
     add_arguments,
+    endpoint_list,
 )
 from balancers.simulation.comparison import Comparison, capacity, compare
 from balancers.simulation.contenders import Contender, parse_contenders
-from balancers.simulation.formats import access_log, json_lines
+from balancers.simulation.inputs import readable, trace_spec
 from balancers.simulation.progress import ProgressLine
-from balancers.simulation.readers import Parse, TraceError, first_line
+from balancers.simulation.readers import TraceError
+from balancers.simulation.scenario import known_scenarios
 from balancers.simulation.servers import fifo
-from balancers.simulation.service import ServiceLaw
-from balancers.simulation.trace import TraceFile, TraceWorkload
+from balancers.simulation.service import ServiceLaw, parse_law
+from balancers.simulation.storytelling import run_scenarios
+from balancers.simulation.trace import TraceWorkload
+from balancers.simulation.traffic import Crowd
+from balancers.simulation.usage import UsageError, check_writable, complain, print_safely, usage
 from balancers.simulation.workload import SyntheticWorkload, Workload
 
 __all__ = ["register"]
 
 MAX_WORKERS = 10_000_000
 
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Run load-balancing policies on the same requests, simulated, and compare them.
 
 TRACE is an access log in Common or Combined Log Format, or JSON Lines, plain or gzip; - is
 standard input. Without it a built-in workload is used: Poisson arrivals, keys by Zipf's law.
+
+Scenarios: {", ".join(known_scenarios(parts=True))}.
 """
 
 
@@ -66,44 +71,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except (TraceError, UsageError) as error:
-        return _complain(str(error))
+        return complain("compare", str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        return _complain(f"{error.filename or 'output'}: {error.strerror or error}")
-
-
-class UsageError(Exception):
-    """Options that make no sense, in one sentence for the user."""
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """Turn the ValueErrors of what the user's values are handed to into sentences.
-
-    Only where values are checked: a ValueError of the simulation itself is a bug and must show.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _complain(sentence: str) -> int:
-    _print(f"balancers compare: {sentence}", sys.stderr)
-    return 2
-
-
-def _print(text: str, stream: TextIO) -> None:
-    """Print what the stream may lack characters for: a name with surrogates, × in ASCII."""
-    encoding = stream.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+        return complain("compare", f"{error.filename or 'output'}: {error.strerror or error}")
 
 
 def _run(args: argparse.Namespace) -> int:
-    with _usage():
+    if args.scenario:
+        return run_scenarios(args)
+    with usage():
+        _check_plain(args)
         _check_outputs(args)
         contenders = parse_contenders(args.policies)
+    args.endpoints = args.endpoints or endpoint_list(str(DEFAULT_ENDPOINTS))
+    args.workers = args.workers or 1
+    args.service = args.service or parse_law(DEFAULT_LAW)
     endpoints: list[Endpoint] = args.endpoints
     able = capacity(endpoints, args.workers)
     if not able > 0.0:
@@ -117,8 +101,8 @@ def _run(args: argparse.Namespace) -> int:
         else None
     )
     try:
-        with _readable(args.trace) as path:
-            with _usage():
+        with readable(args.trace) as path:
+            with usage():
                 workload = _workload(args, path, able, line)
             comparison = _compare(args, workload, endpoints, contenders, able, line)
     finally:
@@ -134,38 +118,9 @@ def _check_outputs(args: argparse.Namespace) -> None:
     paths: list[str] = [path for path in (args.json, args.csv, args.plot) if path is not None]
     if paths.count("-") > 1:
         raise ValueError("only one of --json, --csv and --plot can go to stdout")
-    for path in paths:
-        target = Path(path)
-        if path == "-":
-            continue
-        if target.is_dir():
-            raise ValueError(f"cannot write {path}: it is a directory")
-        if not target.parent.is_dir():
-            raise ValueError(f"cannot write {path}: no directory {target.parent}")
-        if not os.access(target if target.exists() else target.parent, os.W_OK):
-            raise ValueError(f"cannot write {path}: permission denied")
+    check_writable(paths)
     if args.plot is not None:
         plot.check(args.plot)
-
-
-@contextmanager
-def _readable(trace: str | None) -> Iterator[Path | None]:
-    """Yield a file that can be read twice: pipes and standard input are copied to disk first."""
-    if trace is None:
-        yield None
-        return
-    path = Path(trace)
-    if trace != "-" and (not path.exists() or path.is_file() or path.is_dir()):
-        yield path  # opening it tells what is wrong, if anything
-        return
-    with tempfile.NamedTemporaryFile() as copy:
-        if trace == "-":
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        else:
-            with path.open("rb") as pipe:
-                shutil.copyfileobj(pipe, copy)
-        copy.flush()
-        yield Path(copy.name)
 
 
 def _workload(
@@ -174,9 +129,10 @@ def _workload(
     service: ServiceLaw = args.service
     load = DEFAULT_LOAD if args.load is None else args.load
     rate: float | None = load * able / service.mean if args.rate is None else args.rate
+    clients = args.clients or 1
     if path is None:
         _only(args, "a trace", ("speed", "key_field", "size_field", "spread"))
-        return SyntheticWorkload(
+        made = SyntheticWorkload(
             load * able / service.mean if rate is None else rate,
             service,
             count=args.requests or DEFAULT_REQUESTS,
@@ -184,24 +140,17 @@ def _workload(
             skew=DEFAULT_SKEW if args.skew is None else args.skew,
             seed=args.seed,
         )
+        return Crowd(made, clients, seed=args.seed) if clients > 1 else made
     _only(args, "the built-in workload", ("keys", "skew"))
     name = "standard input" if args.trace == "-" else args.trace
-    form, parse, spread = _format(args, path)
-    file = TraceFile(
-        path,
-        parse,
-        form,
-        spread=spread if args.spread is None else args.spread,
-        limit=args.requests,
-        seed=args.seed,
-        name=name,
-    )
+    spec = trace_spec(args, path)
+    file = replace(spec.file(args.requests, args.seed), name=name, format=spec.title)
     survey = file.survey((lambda n: line.show(f"reading {name}: {n:,} requests")) if line else None)
     if survey.bad.count:
-        _print(f"{name}: {survey.bad}", sys.stderr)
+        print_safely(f"{name}: {survey.bad}", sys.stderr)
     if survey.late:
-        _print(f"{name}: {survey.late:,} requests far out of order", sys.stderr)
-    return TraceWorkload(
+        print_safely(f"{name}: {survey.late:,} requests far out of order", sys.stderr)
+    played = TraceWorkload(
         file,
         survey,
         service,
@@ -209,6 +158,7 @@ def _workload(
         speed=args.speed,
         keep_gaps=args.keep_gaps,
     )
+    return Crowd(played, clients, seed=args.seed) if clients > 1 else played
 
 
 def _only(args: argparse.Namespace, where: str, options: tuple[str, ...]) -> None:
@@ -217,15 +167,10 @@ def _only(args: argparse.Namespace, where: str, options: tuple[str, ...]) -> Non
             raise ValueError(f"--{option.replace('_', '-')} is for {where}")
 
 
-def _format(args: argparse.Namespace, path: Path) -> tuple[str, Parse, float]:
-    """Return the format's name, its parser, and the resolution of its times."""
-    form = args.format
-    if form == "auto":
-        form = "jsonl" if first_line(path).lstrip(b"\xef\xbb\xbf \t").startswith(b"{") else "clf"
-    if form == "jsonl":
-        parse = json_lines(args.time_field, args.key_field, args.size_field)
-        return "JSON Lines", parse, 0.0
-    return "Common or Combined Log Format", access_log(args.key), 1.0
+def _check_plain(args: argparse.Namespace) -> None:
+    for option in ("seeds", "jobs", "html", "markdown"):
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option} is for scenarios (--scenario)")
 
 
 def _compare(
@@ -267,6 +212,7 @@ def _compare(
             "seed": args.seed,
         },
         seed=args.seed,
+        clients=args.clients or 1,
         progress=progress,
         timer=time.perf_counter,
     )
@@ -282,7 +228,7 @@ def _write(args: argparse.Namespace, comparison: Comparison) -> None:
     if args.plot is not None:
         made.append((args.plot, plot.render(comparison, args.plot)))
     taken = any(path == "-" for path, _ in made)
-    _print(report.as_table(comparison).rstrip("\n"), sys.stderr if taken else sys.stdout)
+    print_safely(report.as_table(comparison).rstrip("\n"), sys.stderr if taken else sys.stdout)
     for path, content in made:
         data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
         if path == "-":

@@ -22,7 +22,15 @@ from balancers.health import HealthRegistry
 from balancers.policies import policy_named, registered
 from balancers.simulation.engine import Build, Stage
 
-__all__ = ["Contender", "Named", "contender", "parse_contenders", "parse_policies"]
+__all__ = [
+    "HEALTH",
+    "Contender",
+    "Named",
+    "contender",
+    "parse_contenders",
+    "parse_policies",
+    "split_entries",
+]
 
 HEALTH = "+health"
 
@@ -94,7 +102,7 @@ def parse_contenders(text: str | None = None) -> list[Contender]:
     if text is None:
         return [contender(policy) for policy in registered().values()]
     found = []
-    for entry in _split(text):
+    for entry in split_entries(text):
         plain = entry.removesuffix(HEALTH)
         (name, policy, make), healthy = _parse(plain), plain != entry
         made = contender(make, name + HEALTH * healthy, health=healthy)
@@ -112,7 +120,7 @@ def parse_policies(text: str) -> list[Named]:
     Raises:
         ValueError: If an entry cannot be understood or found, or occurs twice.
     """
-    found = [_parse(entry) for entry in _split(text)]
+    found = [_parse(entry) for entry in split_entries(text)]
     _check_names([name for name, _, _ in found])
     return found
 
@@ -140,7 +148,7 @@ def _known() -> Iterator[str]:
         yield f"{name} ({aliases})" if aliases else name
 
 
-def _split(text: str) -> list[str]:
+def split_entries(text: str) -> list[str]:
     """Return the parts between the commas that stand outside brackets and quotes."""
     parts, depth, quote, start = [], 0, "", 0
     for at, char in enumerate(text):

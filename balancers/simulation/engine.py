@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any
 
 from balancers import (
     Balancer,
@@ -30,74 +30,10 @@ from balancers import (
 from balancers.simulation.keys import adapter
 from balancers.simulation.quantiles import LatencyHistogram
 from balancers.simulation.servers import Reply, Server, ServerFactory
+from balancers.simulation.stage import Batch, Build, SimulatedClock, Stage, Timer, Watch
 from balancers.simulation.timeline import Slice, Slicing
 
 __all__ = ["Batch", "Build", "Run", "SimulatedClock", "Stage", "Timer", "Watch"]
-
-Timer: TypeAlias = Callable[[float], object]
-"""Called with the simulated time it was set for."""
-
-
-class SimulatedClock:
-    """A clock that shows what the run last set: seconds from the start of the simulation."""
-
-    __slots__ = ("now",)
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Return the simulated time."""
-        return self.now
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A piece of the arrivals, as columns of equal length.
-
-    Attributes:
-        times: Seconds of simulated time, never falling, across batches too.
-        keys: What each request is placed by; None for nothing. Anything a server model may
-            want too, see ``keys``.
-        demands: Seconds of work at speed 1, > 0, drawn by request and not by endpoint, so that
-            every policy meets the same work.
-        clients: Which client sends each request, by number; None: all come from the first.
-    """
-
-    times: Sequence[float]
-    keys: Sequence[Any]
-    demands: Sequence[float]
-    clients: Sequence[int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What the things on stage may use: policies, oracles, server models, scenarios.
-
-    Attributes:
-        endpoints: The membership at the start.
-        clock: Simulated time.
-        rng: The run's own generator, seeded by the run's name.
-        servers: The models, by endpoint id. Oracles look here; ordinary policies do not.
-        at: ``at(time, timer)`` calls ``timer(time)`` when simulated time gets there.
-        complete: ``complete(ticket, outcome)`` ends a request whose model returned None.
-        respond: ``respond(ticket)`` says that such a request's first byte is out.
-        join: ``join(endpoint)`` puts a fresh server behind an endpoint about to be added.
-    """
-
-    endpoints: tuple[Endpoint, ...]
-    clock: SimulatedClock
-    rng: random.Random
-    servers: Mapping[str, Server]
-    at: Callable[[float, Timer], None]
-    complete: Callable[[int, Outcome], None]
-    respond: Callable[[int], None]
-    join: Callable[[Endpoint], None]
-
-
-Build: TypeAlias = Callable[[Stage], Balancer]
-
-Watch: TypeAlias = Callable[[Sequence[Any], Sequence[str | None]], object]
 
 _SUCCESS = Outcome.SUCCESS
 
@@ -173,7 +109,7 @@ class Run:
         slicing: Slicing | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.clock = SimulatedClock()
+        self.clock: SimulatedClock = SimulatedClock()
         self._events: list[tuple[float, int, Any, Any]] = []  # (time, serial, lease, outcome)
         self._held: dict[int, tuple[Pick, float]] = {}
         self._serial = 0
@@ -181,15 +117,19 @@ class Run:
         self._adapt = adapter(key_kind) if keyed else None
         self._slicing = slicing
         self._watch = watch
-        self.slices = [Slice() for _ in range(slicing.count)] if slicing else []
+        self.slices: list[Slice] = [Slice() for _ in range(slicing.count)] if slicing else []
         self._records: list[list[float]] = [[] for _ in range(slicing.count if slicing else 1)]
-        self.histogram = LatencyHistogram()
-        self.first = LatencyHistogram()
-        self.arrived = self.started = self.settled = self.refused = self.failed = 0
-        self.ended = 0.0
+        self.histogram: LatencyHistogram = LatencyHistogram()
+        self.first: LatencyHistogram = LatencyHistogram()
+        self.arrived: int = 0
+        self.started: int = 0
+        self.settled: int = 0
+        self.refused: int = 0
+        self.failed: int = 0
+        self.ended: float = 0.0
         self.servers: dict[str, Server] = {}
         self.retired: list[tuple[str, Server]] = []
-        self.stage = Stage(
+        self.stage: Stage = Stage(
             endpoints=endpoints,
             clock=self.clock,
             rng=random.Random(seed),
@@ -206,7 +146,7 @@ class Run:
         others = (
             replace(self.stage, rng=random.Random(f"{seed}/client/{i}")) for i in range(1, clients)
         )
-        self.balancers = [build(stage) for stage in (self.stage, *others)]
+        self.balancers: list[Balancer] = [build(stage) for stage in (self.stage, *others)]
 
     @property
     def balancer(self) -> Balancer:

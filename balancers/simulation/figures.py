@@ -27,7 +27,7 @@ def tail_plot(chapter: Chapter, classes: Mapping[str, str]) -> str:
     rows = [row for row in chapter.rows if row.quantiles]
     if not rows:
         return ""
-    low = max(min(row.quantiles[4] for row in rows), 1e-9)
+    low = max(min(row.quantiles[0] for row in rows), 1e-9)
     best = min(_at(row, 0.99) for row in rows)
     high = min(max(row.quantiles[-1] for row in rows), CLIP * best)
     axis = LogAxis(low, max(high, 2.0 * low), LEFT, WIDTH - RIGHT)
@@ -125,10 +125,7 @@ class _Time:
         step = _round_step(self._seconds / 5.0)
         for i in range(int(self._seconds / step + 1e-9) + 1):
             x = LEFT + (WIDTH - LEFT - RIGHT) * i * step / self._seconds
-            out.append(
-                f'<text x="{_n(x)}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">'
-                f"{i * step:g} s</text>"
-            )
+            out.append(_below(x, f"{i * step:g} s"))
         out.append(_label("time of arrival"))
         return out
 
@@ -149,11 +146,14 @@ def _frame(axis: LogAxis, label: str) -> list[str]:
     for value in axis.ticks:
         x = axis.at(value)
         out.append(f'<path class="grid" d="M{_n(x)} {TOP}V{HEIGHT - BOTTOM}"/>')
-        out.append(
-            f'<text x="{_n(x)}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{tick(value)}</text>'
-        )
+        out.append(_below(x, tick(value)))
     out.append(_label(label))
     return out
+
+
+def _below(x: float, text: str) -> str:
+    y = HEIGHT - BOTTOM + 17
+    return f'<text x="{_n(x)}" y="{y}" text-anchor="middle">{text}</text>'
 
 
 def _label(text: str) -> str:

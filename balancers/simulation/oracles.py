@@ -29,7 +29,7 @@ class _Seat:
     __slots__ = ("_count", "endpoint")
 
     def __init__(self, endpoint: Endpoint, count: list[int]) -> None:
-        self.endpoint = endpoint
+        self.endpoint: Endpoint = endpoint
         self._count: list[int] | None = count
 
     def responded(self) -> None:

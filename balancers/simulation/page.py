@@ -15,16 +15,27 @@ from balancers.simulation.verdict import Verdict
 __all__ = ["as_html"]
 
 
+_HEAD = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>Which load-balancing policy?</title>
+<style>
+{style}</style>
+</head>
+<body>"""
+
+
 def as_html(book: Book) -> str:
     """Return the whole page."""
     style = (resources.files("balancers.simulation") / "page.css").read_text("utf-8")
     parts = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>Which load-balancing policy?</title>\n<style>\n{style}</style>\n</head>\n<body>\n",
-        f"<header><h1>Which load-balancing policy?</h1><p>{escape(book.facts)}</p></header>\n<main>",
+        _HEAD.replace("{style}", style),
+        f"<header><h1>Which load-balancing policy?</h1><p>{escape(book.facts)}</p></header>",
+        "<main>",
         _verdicts(book),
     ]
     if len(book.chapters) > 1:
@@ -183,24 +194,24 @@ def _row_class(policy: str, kind: str, best: Verdict) -> str:
 
 
 _NOTES: Sequence[tuple[str, str]] = (
-    ("p50, p99, p99.9", "Latency that half, 99 % and 99.9 % of the answered requests do not "
-     "exceed: the mean over the seeds, and below it the 95 % bootstrap interval of that mean."),
+    ("p50, p99, p99.9", ("Latency that half, 99 % and 99.9 % of the answered requests do not "
+     "exceed: the mean over the seeds, and below it the 95 % bootstrap interval of that mean.")),
     ("errors", "Requests refused or failed."),
     ("wasted picks", "Requests sent to an endpoint while something was wrong with it."),
-    ("recovery", "From the start of the trouble until p90 and errors are for good what they were "
-     "before; who never recovers has the rest of the run."),
+    ("recovery", ("From the start of the trouble until p90 and errors are for good what they were "
+     "before; who never recovers has the rest of the run.")),
     ("affinity kept", "Requests that went where the one before with the same key went."),
     ("keys moved", "Share of keys a change of members moves."),
     ("busiest ÷ mean", "Requests per weight of the busiest endpoint over the mean: 1 is even."),
     ("Jain index", "1 is even, 1/n is everything on one of n."),
     ("share error", "Requests that would have to move for shares to equal the weights."),
-    ("oracle", "Knows every request in the fleet, every speed and every fault at the moment it "
-     "happens, and takes the shortest expected delay. No client can."),
-    ("M/M/k bound", "The fleet as one queue before all workers: no policy that chooses at once "
-     "has a lower mean."),
-    ("verdict", "Errors first (a tenth of a percent of all requests more than the least is too "
+    ("oracle", ("Knows every request in the fleet, every speed and every fault at the moment it "
+     "happens, and takes the shortest expected delay. No client can.")),
+    ("M/M/k bound", ("The fleet as one queue before all workers: no policy that chooses at once "
+     "has a lower mean.")),
+    ("verdict", ("Errors first (a tenth of a percent of all requests more than the least is too "
      "many), then p99. As good within noise: at most 3 % behind, or the paired difference over "
-     "the seeds is not clearly above 0."),
+     "the seeds is not clearly above 0.")),
 )  # fmt: skip
 
 

@@ -53,9 +53,9 @@ class PromptWorkload:
     def __init__(self, rate: float, count: int, *, block: int = 512, seed: int = 0) -> None:
         if not (math.isfinite(rate) and rate > 0.0 and count >= 1):
             raise ValueError(f"rate must be > 0 and count ≥ 1, not {rate} and {count}")
-        self.rate = rate
-        self.count = count
-        self.seed = seed
+        self.rate: float = rate
+        self.count: int = count
+        self.seed: int = seed
         self._block = block
 
     def batches(self) -> Iterator[Batch]:

@@ -37,10 +37,10 @@ class LatencyHistogram:
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
-        self.count = 0
-        self.total = 0.0
-        self.least = 0.0
-        self.greatest = 0.0
+        self.count: int = 0
+        self.total: float = 0.0
+        self.least: float = 0.0
+        self.greatest: float = 0.0
 
     @property
     def mean(self) -> float | None:

@@ -13,7 +13,7 @@ import json
 from balancers.simulation.comparison import Comparison, Result
 from balancers.simulation.measures import MEASURES
 
-__all__ = ["as_csv", "as_json", "as_table", "curve", "seconds_shown", "shown"]
+__all__ = ["aligned", "as_csv", "as_json", "as_table", "curve", "seconds_shown", "shown"]
 
 SCHEMA = 1
 """Version of the JSON; raised when a name changes its meaning or goes."""
@@ -42,14 +42,15 @@ def as_table(comparison: Comparison) -> str:
         f"{setting['title']}, offered load {comparison.load:.2f}" if "title" in setting else "",
         "",
     ]
-    lines += _aligned(rows) if ended else []
+    lines += aligned(rows) if ended else []
     for result in comparison.results:
         if result.trouble is not None:
             lines.append(f"{result.name} did not finish: {result.trouble}")
     return "\n".join(lines) + "\n"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return the rows as lines, the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(

@@ -115,6 +115,7 @@ class Event:
         begin: Part of the run, 0..1.
         end: Part of the run; faults are over, or the last restart has begun.
         count: How many endpoints, from the first; 0: all.
+        part: Such a part of all endpoints instead, 0..1; 0: by count.
         region: All of one region instead.
         factor: How much more work.
         share: Of requests.
@@ -126,6 +127,7 @@ class Event:
     begin: float
     end: float = 1.0
     count: int = 1
+    part: float = 0.0
     region: str = ""
     factor: float = 10.0
     share: float = 1.0
@@ -306,5 +308,7 @@ def _complaints(scenario: Scenario) -> Iterator[str]:
             yield f"an event is one of {', '.join(EVENTS)}, not {event.kind!r}"
         if not 0.0 <= event.begin <= event.end <= 1.0 or event.count < 0:
             yield f"an event lies within 0..1 and has count ≥ 0, not {event}"
+        if not 0.0 <= event.part <= 1.0:
+            yield f"the part of the endpoints lies within 0..1, not {event.part}"
         if event.region and event.region not in fleet.regions:
             yield f"no region {event.region!r}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from balancers import Endpoint, Outcome
 
 if TYPE_CHECKING:
-    from balancers.simulation.engine import Stage
+    from balancers.simulation.stage import Stage
 
 __all__ = ["FifoServer", "Reply", "Server", "ServerFactory", "fifo", "speed_of"]
 
@@ -82,8 +82,8 @@ class FifoServer:
     def __init__(self, speed: float = 1.0, workers: int = 1) -> None:
         self._slowness = 1.0 / speed
         self._free = [0.0] * workers
-        self.picks = 0
-        self.busy = 0.0
+        self.picks: int = 0
+        self.busy: float = 0.0
 
     def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply:
         """Queue the request; see ``Server.serve``."""

@@ -60,6 +60,15 @@ class TraceSpec:
     size_field: str | None = None
     spread: float = 0.0
 
+    @property
+    def title(self) -> str:
+        """Name of the format."""
+        return {
+            "clf": "Common or Combined Log Format",
+            "jsonl": "JSON Lines",
+            "llm": "LLM trace",
+        }[self.form]
+
     def file(self, limit: int | None, seed: int) -> TraceFile:
         """Return the trace, ready to be read."""
         if self.form == "clf":
@@ -69,7 +78,7 @@ class TraceSpec:
         else:
             parse = json_lines(self.time_field, self.key_field, self.size_field)
         return TraceFile(
-            Path(self.path), parse, self.form, spread=self.spread, limit=limit, seed=seed
+            Path(self.path), parse, self.title, spread=self.spread, limit=limit, seed=seed
         )
 
 
@@ -223,6 +232,8 @@ def _struck(event: Event, scenario: Scenario, endpoints: Sequence[Endpoint]) -> 
     """Return whom an event happens to."""
     if event.region:
         return [each for each in endpoints if each.region == event.region]
+    if event.part:
+        return endpoints[: max(1, round(event.part * len(endpoints)))]
     if not event.count:
         return endpoints
     count = event.count

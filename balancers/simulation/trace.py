@@ -217,16 +217,18 @@ class TraceWorkload:
                 f"all {survey.count:,} requests carry the same time, so no rate can be derived; "
                 "--spread SECONDS spreads them"
             )
-        self.file, self.survey, self.service = file, survey, service
-        self.count = survey.count
+        self.file: TraceFile = file
+        self.survey: Survey = survey
+        self.service: ServiceLaw = service
+        self.count: int = survey.count
         steps = max(1, survey.count - 1)
         if rate is not None:
             self._scale = steps / (span * rate) if span else 1.0
         else:
             self._scale = 1.0 / given
         self._cut = cut
-        self.speed = 1.0 / self._scale
-        self.rate = steps / (span * self._scale) if span else given
+        self.speed: float = 1.0 / self._scale
+        self.rate: float = steps / (span * self._scale) if span else given
 
     def batches(self) -> Iterator[Batch]:
         """Yield the arrivals; see ``Workload.batches``."""

@@ -31,8 +31,8 @@ class KeyWatch:
 
     def __init__(self) -> None:
         self._last: dict[Any, str | None] = {}
-        self.asked = 0
-        self.kept = 0
+        self.asked: int = 0
+        self.kept: int = 0
 
     def __call__(self, keys: Sequence[Any], chosen: Sequence[str | None]) -> None:
         """Note where a batch went; see ``Run``'s ``watch``."""

@@ -103,11 +103,11 @@ class SyntheticWorkload:
             raise ValueError(
                 f"the service law {service.name!r} needs a trace; the built-in one has no sizes"
             )
-        self.rate = rate
-        self.service = service
-        self.count = count
-        self.skew = skew
-        self.seed = seed
+        self.rate: float = rate
+        self.service: ServiceLaw = service
+        self.count: int = count
+        self.skew: float = skew
+        self.seed: int = seed
         self._keys = [f"10.{k >> 16}.{k >> 8 & 255}.{k & 255}" for k in range(keys)]
         self._cumulative = list(accumulate((k + 1.0) ** -skew for k in range(keys)))
 

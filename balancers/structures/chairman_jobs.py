@@ -62,14 +62,14 @@ class ChairmanJobs:
         margin = unit // twice_the_others(len(ids))
         position_bits = len(ids).bit_length()
         fraction_bits = JOB_BITS + 2 + position_bits + 2 * max(rates, default=0).bit_length()
-        self.ids = ids
-        self.whole = whole
-        self.lags = lags
-        self.unit = unit
-        self.margin = margin  # D
-        self.rates = rates  # what each lag gains in a step
-        self.shift = fraction_bits + position_bits
-        self.mask = (1 << position_bits) - 1
+        self.ids: Sequence[str] = ids
+        self.whole: Sequence[int] = whole
+        self.lags: Sequence[int] = lags
+        self.unit: int = unit
+        self.margin: int = margin  # D
+        self.rates: list[int] = rates  # what each lag gains in a step
+        self.shift: int = fraction_bits + position_bits
+        self.mask: int = (1 << position_bits) - 1
         self.first: list[int] = []  # the key of job 0, by position
         self.releases: list[int] = []  # the release of job 0, by position; may lie in the past
         self.rows: list[tuple[int, int, str]] = []  # (gap, stride, id), by position

@@ -24,6 +24,9 @@ ERROR_WEIGHT = 0.1
 FAMILIAR = 20
 """Samples after which an endpoint's own latency stands without the pool's beside it."""
 
+STALE = 10.0
+"""Seconds after which an estimate yields to the next answer altogether."""
+
 MEMORY = 1024
 """Successes a pool remembers."""
 
@@ -71,27 +74,26 @@ class CostEstimate:
     Attributes:
         log_latency: Mean logarithm of its latency in seconds; 0 if ``samples`` is.
         errors: Share of errors among its answers, 0..1, recent ones weighing more.
-        samples: Answers seen, since it was last told afresh.
+        samples: Answers seen since it was last left alone for ``STALE`` seconds.
         cost: What one request alone costs, in seconds: its latency and the price of its errors.
+        at: Time of its last answer, seconds.
     """
 
-    __slots__ = ("_at", "cost", "errors", "log_latency", "samples")
+    __slots__ = ("at", "cost", "errors", "log_latency", "samples")
 
     def __init__(self) -> None:
         self.log_latency = 0.0
         self.errors = 0.0
         self.samples = 0
         self.cost = 0.0
-        self._at = 0.0
+        self.at = 0.0
 
     @property
     def latency(self) -> float | None:
         """The typical latency in seconds, or None before the first answer."""
         return exp(self.log_latency) if self.samples else None
 
-    def learn(
-        self, now: float, latency: float, success: bool, pool: PoolEstimate, stale: bool
-    ) -> None:
+    def learn(self, now: float, latency: float, success: bool, pool: PoolEstimate) -> None:
         """Take an answer into account.
 
         Args:
@@ -99,39 +101,36 @@ class CostEstimate:
             latency: Seconds the answer took, ≥ 0.
             success: Whether it was none of the endpoint's errors.
             pool: The pool's estimate; a success goes into it as well.
-            stale: Whether what is known is too old to weigh beside this answer.
 
         Runtime complexity: O(1).
         """
         sample = log(latency) if latency > LEAST_LATENCY else LEAST_LOG
-        samples = 0 if stale else self.samples
-        self.samples = samples + 1
-        elapsed = now - self._at
-        self._at = now
+        elapsed = now - self.at
+        samples = self.samples
+        if elapsed - latency > STALE:  # what is known is from another time
+            samples = 0
         weight = elapsed / (pool.decay + elapsed) if elapsed > 0.0 else 0.0
-        if weight * (samples + 1) < 1.0:
-            weight = 1.0 / (samples + 1)
+        weight = max(weight, 1.0 / (samples + 1))
         if success:
             pool.learn(sample)
-            self.log_latency = mean = self.log_latency + weight * (sample - self.log_latency)
-            if not self.errors and samples >= FAMILIAR:  # the usual case of ``priced``
-                self.cost = exp(mean)
-                return
+            self.log_latency += weight * (sample - self.log_latency)
             self.errors -= weight * self.errors
         else:
-            if samples == 0 and self.cost == 0.0:
+            if self.samples == 0:
                 self.log_latency = max(sample, pool.log_latency) if pool.samples else sample
             elif sample > self.log_latency:
                 self.log_latency += weight * (sample - self.log_latency)
             self.errors += max(weight, ERROR_WEIGHT) * (1.0 - self.errors)
+        self.samples = samples + 1
+        self.at = now
         self.cost = self.priced(pool)
 
     def priced(self, pool: PoolEstimate) -> float:
         """Return the cost beside the pool as it is now, in seconds. O(1)."""
         samples = self.samples
         mean = self.log_latency
-        if samples < FAMILIAR:  # few samples: one of them is the pool's own latency
-            mean = (samples * mean + pool.log_latency) / (samples + 1)
+        if samples < FAMILIAR:  # few samples: count the pool's own latency as one more
+            mean += (pool.log_latency - mean) / (samples + 1)
         if self.errors:
             return exp(mean) + ERROR_PRICE * pool.typical * self.errors
         return exp(mean)

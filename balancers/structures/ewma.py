@@ -31,7 +31,7 @@ class Ewma:
     __slots__ = ("_state", "decay")
 
     def __init__(self, decay: float = 10.0) -> None:
-        self.decay = checked_decay(decay)
+        self.decay: float = checked_decay(decay)
         self._state: tuple[float, float] | None = None
 
     def observe(self, sample: float, now: float) -> None:
@@ -76,7 +76,7 @@ class PeakEwmaCell:
     __slots__ = ("_state", "decay")
 
     def __init__(self, decay: float = 10.0) -> None:
-        self.decay = checked_decay(decay)
+        self.decay: float = checked_decay(decay)
         self._state: tuple[float, float] | None = None
 
     @property

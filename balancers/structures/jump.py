@@ -93,15 +93,15 @@ class JumpHash(BulkStructure):
 
     def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0) -> None:
         weights = as_weights(ids_or_weights)
-        self.seed = check_seed(seed)
+        self.seed: int = check_seed(seed)
         positive = {weight: id_ for id_, weight in weights.items() if weight}
         if len(positive) > 1:
             (one, a), (two, b) = list(positive.items())[:2]
             raise InvalidEndpointError(
                 f"jump hashing takes equal weights; {a!r} has {one!r} and {b!r} has {two!r}"
             )
-        self.ids = tuple(weights)
-        self.weights = weights
+        self.ids: tuple[str, ...] = tuple(weights)
+        self.weights: dict[str, float] = weights
         self._slots = [index for index, id_ in enumerate(self.ids) if weights[id_]]
 
     def locate(self, key: Key) -> int:

@@ -57,6 +57,7 @@ class LoadHeap(Generic[Item]):
         load: Callable[[Item], float] | None = None,
     ) -> None:
         self._loads: dict[Item, float] = {}
+        self.weights: dict[Item, float]
         if load is None:
             checked = as_weights(cast("Mapping[str, float]", weights))
             self._loads = cast("dict[Item, float]", dict.fromkeys(checked, 0))

@@ -53,10 +53,10 @@ class MaglevTable(PrimeTable, BulkStructure):
         seed: int = 0,
     ) -> None:
         weights = as_weights(ids_or_weights)
-        self.size = check_prime(size)
-        self.seed = check_seed(seed)
-        self.ids = tuple(sorted(weights))
-        self.weights = {id_: weights[id_] for id_ in self.ids}
+        self.size: int = check_prime(size)
+        self.seed: int = check_seed(seed)
+        self.ids: tuple[str, ...] = tuple(sorted(weights))
+        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
         counts = quotas(self.weights, size)
         starts = []
         for id_ in self.ids:

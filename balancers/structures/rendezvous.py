@@ -58,9 +58,9 @@ class RendezvousHash(KeyedStructure):
 
     def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], seed: int = 0) -> None:
         weights = as_weights(ids_or_weights)
-        self.seed = check_seed(seed)
-        self.ids = tuple(sorted(weights))
-        self.weights = {id_: weights[id_] for id_ in self.ids}
+        self.seed: int = check_seed(seed)
+        self.ids: tuple[str, ...] = tuple(sorted(weights))
+        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
         live = [index for index, id_ in enumerate(self.ids) if weights[id_]]
         live.sort(key=lambda index: weights[self.ids[index]])
         self._live = live

@@ -75,10 +75,10 @@ class HashRing(Circle, BulkStructure):
         seed: int = 0,
     ) -> None:
         weights = as_weights(ids_or_weights)
-        self.vnodes = _check_vnodes(vnodes)
-        self.seed = check_seed(seed)
-        self.ids = tuple(sorted(weights))
-        self.weights = {id_: weights[id_] for id_ in self.ids}
+        self.vnodes: int = _check_vnodes(vnodes)
+        self.seed: int = check_seed(seed)
+        self.ids: tuple[str, ...] = tuple(sorted(weights))
+        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
         counts = _counts(self.weights, vnodes)
         made = (points_of(id_, counts[id_], seed) for id_ in self.ids)
         self._lay(*sorted_points(enumerate(made), len(self.ids)))

@@ -15,10 +15,10 @@ bucket is full, but for the case that nobody is left.
 
 Invariants (``_check``):
 
-1. ``gauge.entry`` is the one live entry of a gauge in ``_best``, None while it is barred or
+1. ``gauge.entry`` is the one live entry of a gauge in ``best``, None while it is barred or
    unknown; other entries are left over, and never more than the gauges plus ``_SLACK``.
 2. A live entry's score is at most the gauge's true score, unless a load fell without ``settle``.
-3. ``_fresh`` holds the unknown that hold no request, at ``gauge.spot``; spot is -1 elsewhere.
+3. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; spot is -1 elsewhere.
 4. ``_trials`` holds at least one entry for each gauge.
 """
 
@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sized
 from heapq import heapify, heappop, heappush, heapreplace
-from math import floor
-from typing import Generic, TypeVar
+from math import floor, inf
+from typing import Generic, TypeVar, cast
 
 from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
 from balancers.structures.share_cap import Bucket, ShareCap
@@ -57,9 +57,6 @@ class Gauge(Bucket, Generic[Item]):
         estimate: What is known of it.
         score: Cost of a request over weight, in seconds; meaningless while it is unknown.
         known: Whether it has answered.
-        used: Time of its last pick or settlement.
-        turn: The board's count of picks at its last pick.
-        stale: Whether its last pick came so late that the answer shall weigh alone.
         held: Until when it asked to be left alone; 0 if it did not.
     """
 
@@ -73,9 +70,6 @@ class Gauge(Bucket, Generic[Item]):
         "open",
         "score",
         "spot",
-        "stale",
-        "turn",
-        "used",
     )
 
     def __init__(
@@ -88,12 +82,23 @@ class Gauge(Bucket, Generic[Item]):
         self.estimate = estimate
         self.score = 0.0
         self.known = False
-        self.used = 0.0
-        self.turn = 0
-        self.stale = False
         self.held = 0.0
         self.entry: tuple[float, int, Gauge[Item]] | None = None
         self.spot = -1
+
+    def refiled(self, score: float) -> tuple[float, int, Gauge[Item]]:
+        """Return its entry for a heap, filed under a score."""
+        entry = self.entry = score, self.index, self
+        return entry
+
+    def copy(self) -> Gauge[Item]:
+        """Return another gauge of the same standing, filed nowhere."""
+        twin: Gauge[Item] = Gauge(self.item, self.index, self.open, self.estimate, self.weight)
+        twin.tokens, twin.mark = self.tokens, self.mark
+        twin.barred, twin.counted = self.barred, self.counted
+        twin.score, twin.known = self.score, self.known
+        twin.held, twin.spot = self.held, self.spot
+        return twin
 
 
 class ScoreBoard(Generic[Item]):
@@ -108,21 +113,30 @@ class ScoreBoard(Generic[Item]):
     Attributes:
         overdrawn: Picks beyond the capped share, because nobody else was left.
         costly: Whether other costs than 1 are in play; set by the owner.
+        best: The heap of the remembered: (score, index, gauge).
+        fresh: Those that have not answered yet and hold no request.
+        next_trial: When to look for somebody to be tried again, seconds.
+        floor: No fresh endpoint's value is below this; kept up to date while there are any.
+
+    The last four are public for an owner that writes out the usual case of ``choose`` and
+    ``settle`` to save the calls.
     """
 
     __slots__ = (
         "_all",
-        "_best",
         "_choices",
-        "_fresh",
+        "_heaviest",
         "_load",
         "_serial",
         "_trials",
+        "best",
         "cap",
         "costly",
+        "floor",
+        "fresh",
         "gauges",
+        "next_trial",
         "overdrawn",
-        "picks",
         "pool",
     )
 
@@ -133,15 +147,17 @@ class ScoreBoard(Generic[Item]):
         self.pool = PoolEstimate(decay)
         self.gauges: dict[Item, Gauge[Item]] = {}
         self.costly = False
-        self.picks = 0
         self.overdrawn = 0
         self._choices = choices
         self._load = load
         self._serial = 0
         self._all: list[Gauge[Item]] = []
-        self._best: list[tuple[float, int, Gauge[Item]]] = []
-        self._fresh: list[Gauge[Item]] = []
+        self.best: list[tuple[float, int, Gauge[Item]]] = []
+        self.fresh: list[Gauge[Item]] = []
         self._trials: list[tuple[float, int, Gauge[Item]]] = []
+        self.next_trial = inf
+        self.floor = 0.0
+        self._heaviest = 1.0
 
     # -- membership ------------------------------------------------------------------------
 
@@ -171,6 +187,8 @@ class ScoreBoard(Generic[Item]):
                     if gauge.entry is not None:
                         self._file(gauge)
         self._all = list(self.gauges.values())
+        self._heaviest = max(weights.values(), default=1.0)
+        self.settle_floor()
         self.cap.share_among(self._all)
         self._tidy()
 
@@ -181,16 +199,16 @@ class ScoreBoard(Generic[Item]):
         self._serial += 1
         gauge = self.gauges[item] = Gauge(item, self._serial, leases, estimate, weight)
         gauge.mark = self.cap.credit
-        gauge.used = now
-        gauge.turn = self.picks
         gauge.counted = estimate.errors < 0.5
-        heappush(self._trials, (now + TRIAL_AGE, gauge.index, gauge))
+        if not estimate.samples:
+            estimate.at = now
+        self._schedule(gauge, now + TRIAL_AGE)
         if estimate.samples:
             gauge.known = True
             gauge.score = estimate.cost / weight
             self._file(gauge)
         elif not leases:
-            self._freshen(gauge)
+            self.freshen(gauge)
 
     def _drop(self, gauge: Gauge[Item]) -> None:
         gauge.entry = None
@@ -214,19 +232,17 @@ class ScoreBoard(Generic[Item]):
         Runtime complexity: O(log n) amortised; O(len(exclude) log n) more; O(n) where everybody
         left is over its share.
         """
-        self.picks += 1
         cap = self.cap
         if cap.credit >= cap.due:
-            for bucket in cap.refilled():
-                self._readmit(bucket)
+            self.readmit()
         gauge = None
-        if self._trials and self._trials[0][0] <= now:
+        if now >= self.next_trial:
             gauge = self._due_for_trial(now, exclude)
         if gauge is None:
             gauge = self._remembered(random, cost) if not exclude else None
             if exclude:
                 gauge = self._remembered_of_others(random, cost, exclude)
-            if self._fresh:
+            if self.fresh:
                 gauge = self._or_fresh(gauge, random, cost, exclude)
             if gauge is None:
                 gauge = self._last_resort(random, cost, exclude)
@@ -234,12 +250,6 @@ class ScoreBoard(Generic[Item]):
                     return None
         if gauge.spot >= 0:
             self._take_from_fresh(gauge)
-        gauge.stale = (
-            now - gauge.used > TRIAL_AGE / 2
-            and self.picks - gauge.turn > TRIAL_PICKS / 2 * len(self._all)
-        )
-        gauge.used = now
-        gauge.turn = self.picks
         if cap.spend(gauge, gauge.index):
             gauge.entry = None
         return gauge
@@ -252,7 +262,7 @@ class ScoreBoard(Generic[Item]):
         return base * (len(gauge.open) + 1.0)
 
     def _remembered(self, random: Callable[[], float], cost: float) -> Gauge[Item] | None:
-        best = self._best
+        best = self.best
         while best:
             entry = best[0]
             gauge = entry[2]
@@ -275,7 +285,7 @@ class ScoreBoard(Generic[Item]):
 
     def _tied(self, score: float, random: Callable[[], float]) -> Gauge[Item] | None:
         """Return one of those filed under the least score, which several are. O(as many)."""
-        best = self._best
+        best = self.best
         found = []
         stack = [0]
         while stack:  # equal keys are a subtree at the root
@@ -314,7 +324,7 @@ class ScoreBoard(Generic[Item]):
         exclude: Collection[Item],
     ) -> Gauge[Item] | None:
         """Return the gauge, or one of the fresh that is as good."""
-        fresh = self._fresh
+        fresh = self.fresh
         if exclude:
             fresh = [one for one in fresh if one.item not in exclude]
             if not fresh:
@@ -360,27 +370,67 @@ class ScoreBoard(Generic[Item]):
         """Return an endpoint whose time has come to be tried again, if there is one.
 
         One that costs c times the typical endpoint waits for 1 - 1/c of the whole time: the
-        worse, the longer, but never longer than the whole. Looks at one endpoint a call.
+        worse, the longer, but never longer than the whole, nor less than a quarter. So does one
+        that nobody has heard of yet. Looks at one endpoint a call.
         """
         gauge = self._trials[0][2]
         if self.gauges.get(gauge.item) is not gauge:
             heappop(self._trials)
+            self.next_trial = self._trials[0][0] if self._trials else inf
             return None
         wait = 0.25
         if gauge.known and gauge.estimate.cost > 0.0:
             wait = max(wait, 1.0 - self.pool.typical / gauge.estimate.cost)
-        due = gauge.held or gauge.used + wait * TRIAL_AGE
+        due = gauge.held or gauge.estimate.at + wait * TRIAL_AGE
         if due <= now:
-            turns = self.picks - gauge.turn
-            ready = gauge.known and not gauge.barred and not gauge.open
+            turns = (self.cap.credit - gauge.mark) / self.cap.rate  # picks since its last one
+            ready = not gauge.barred and not gauge.open
             if ready and (gauge.held or turns > wait * TRIAL_PICKS * len(self._all)):
                 gauge.held = 0.0
-                due = now + TRIAL_AGE / 4
-                heapreplace(self._trials, (due, gauge.index, gauge))
+                self._reschedule(gauge, now + TRIAL_AGE / 4)
                 return None if gauge.item in exclude else gauge
             due = now + TRIAL_AGE / 20
-        heapreplace(self._trials, (due, gauge.index, gauge))
+        self._reschedule(gauge, due)
         return None
+
+    def _reschedule(self, gauge: Gauge[Item], due: float) -> None:
+        """Look at the first of the trials again at ``due``."""
+        heapreplace(self._trials, (due, gauge.index, gauge))
+        self.next_trial = self._trials[0][0]
+
+    def _schedule(self, gauge: Gauge[Item], due: float) -> None:
+        heappush(self._trials, (due, gauge.index, gauge))
+        self.next_trial = self._trials[0][0]
+
+    def copy(self) -> ScoreBoard[Item]:
+        """Return a board that chooses what this one would, by the same numbers. O(n).
+
+        What is known of the endpoints is shared: choosing does not change it.
+        """
+        twin: ScoreBoard[Item] = ScoreBoard(
+            self.cap.cap, self._choices, self.pool.decay, self._load
+        )
+        twin.pool = self.pool
+        twin.costly = self.costly
+        twin.floor, twin._heaviest = self.floor, self._heaviest
+        copies = {id(gauge): gauge.copy() for gauge in self._all}
+        twin._all = list(copies.values())
+        twin.gauges = {gauge.item: gauge for gauge in twin._all}
+        twin.fresh = [copies[id(gauge)] for gauge in self.fresh]
+        twin.best = [
+            copies[id(gauge)].refiled(score)
+            for score, _, gauge in [e for e in self.best if e[2].entry is e]
+        ]
+        heapify(twin.best)
+        twin._trials = [
+            (due, index, copies[id(gauge)])
+            for due, index, gauge in self._trials
+            if id(gauge) in copies
+        ]
+        heapify(twin._trials)
+        twin.next_trial = twin._trials[0][0] if twin._trials else inf
+        twin.cap.take_over(self.cap, copies)
+        return twin
 
     # -- learning --------------------------------------------------------------------------
 
@@ -402,24 +452,24 @@ class ScoreBoard(Generic[Item]):
         gauge = self.gauges.get(item)
         if gauge is None:
             return
-        gauge.used = now
         if success is not None:
             estimate = gauge.estimate
-            estimate.learn(now, latency, success, self.pool, gauge.stale)
-            gauge.stale = False
+            estimate.learn(now, latency, success, self.pool)
             gauge.known = True
             gauge.score = estimate.cost / gauge.weight
             if (estimate.errors < 0.5) is not gauge.counted:
                 gauge.counted = not gauge.counted
                 self.cap.share_among(self._all)
+            if self.fresh:
+                self.settle_floor()
         if not gauge.known:
             if not gauge.open and gauge.spot < 0 and not gauge.barred:
-                self._freshen(gauge)
+                self.freshen(gauge)
             return
         if hold:
             gauge.held = now + hold
             gauge.entry = None
-            heappush(self._trials, (gauge.held, gauge.index, gauge))
+            self._schedule(gauge, gauge.held)
         if gauge.barred or gauge.held:
             return
         if self.costly:
@@ -429,45 +479,57 @@ class ScoreBoard(Generic[Item]):
         entry = gauge.entry
         if entry is None or score < entry[0]:
             entry = gauge.entry = score, gauge.index, gauge
-            heappush(self._best, entry)
-            if len(self._best) > 2 * len(self.gauges) + _SLACK:
-                self._tidy()
+            heappush(self.best, entry)
+            self.tidy_if_needed()
 
-    def _readmit(self, bucket: Bucket) -> None:
-        assert isinstance(bucket, Gauge)
-        if self.gauges.get(bucket.item) is not bucket:
-            return
-        if bucket.known:
-            if not bucket.held:
-                self._file(bucket)
-        elif not bucket.open and bucket.spot < 0:
-            self._freshen(bucket)
+    def settle_floor(self) -> None:
+        """Bring ``floor`` up to date. O(1)."""
+        self.floor = self.pool.typical / self._heaviest
+
+    def readmit(self) -> None:
+        """Let those whose buckets are full again take part. O(log n) each."""
+        gauges = self.gauges
+        for bucket in self.cap.refilled():
+            gauge = cast("Gauge[Item]", bucket)
+            if gauges.get(gauge.item) is not gauge:
+                continue
+            if gauge.known:
+                if not gauge.held:
+                    self._file(gauge)
+            elif not gauge.open and gauge.spot < 0:
+                self._freshen(gauge)
 
     def _file(self, gauge: Gauge[Item]) -> None:
-        entry = gauge.entry = self._unit_score(gauge), gauge.index, gauge
-        heappush(self._best, entry)
+        load = self._load(gauge.item) if self.costly else len(gauge.open)
+        entry = gauge.entry = gauge.score * (load + 1.0), gauge.index, gauge
+        heappush(self.best, entry)
+
+    def tidy_if_needed(self) -> None:
+        """Drop what is left over in the heaps, once it is more than what lives. O(1), amortised."""
+        if len(self.best) > 2 * len(self._all) + _SLACK:
+            self._tidy()
 
     def _tidy(self) -> None:
         """Drop what is left over in the heaps. O(n)."""
-        self._best = [entry for entry in self._best if entry[2].entry is entry]
-        heapify(self._best)
+        self.best = [entry for entry in self.best if entry[2].entry is entry]
+        heapify(self.best)
         gauges = self.gauges
         self._trials = [e for e in self._trials if gauges.get(e[2].item) is e[2]]
         heapify(self._trials)
 
-    def _freshen(self, gauge: Gauge[Item]) -> None:
-        gauge.spot = len(self._fresh)
-        self._fresh.append(gauge)
+    def freshen(self, gauge: Gauge[Item]) -> None:
+        gauge.spot = len(self.fresh)
+        self.fresh.append(gauge)
 
     def _take_from_fresh(self, gauge: Gauge[Item]) -> None:
-        last = self._fresh.pop()
+        last = self.fresh.pop()
         if last is not gauge:
-            self._fresh[gauge.spot] = last
+            self.fresh[gauge.spot] = last
             last.spot = gauge.spot
         gauge.spot = -1
 
     def _check(self) -> None:
-        live = sum(1 for entry in self._best if entry[2].entry is entry)
+        live = sum(1 for entry in self.best if entry[2].entry is entry)
         filed = [gauge for gauge in self._all if gauge.entry is not None]
         assert live == len(filed)
         assert self._all == list(self.gauges.values())
@@ -476,7 +538,7 @@ class ScoreBoard(Generic[Item]):
             assert not gauge.barred
             assert gauge.entry is not None
             assert gauge.entry[0] <= self._unit_score(gauge) * (1.0 + 1e-9)
-        for spot, gauge in enumerate(self._fresh):
+        for spot, gauge in enumerate(self.fresh):
             assert gauge.spot == spot
             assert not gauge.known
         assert {id(entry[2]) for entry in self._trials} >= {id(gauge) for gauge in self._all}

@@ -39,9 +39,9 @@ class ScoreEntry(Generic[Item]):
     __slots__ = ("item", "position", "score")
 
     def __init__(self, item: Item, score: float, position: int) -> None:
-        self.item = item
-        self.score = score
-        self.position = position
+        self.item: Item = item
+        self.score: float = score
+        self.position: int = position
 
 
 class ScoreHeap(Generic[Item]):
@@ -63,7 +63,7 @@ class ScoreHeap(Generic[Item]):
                 bucket = self.buckets[score] = []
             entry = self.entries[item] = ScoreEntry(item, score, len(bucket))
             bucket.append(entry)
-        self.scores = list(self.buckets)
+        self.scores: list[float] = list(self.buckets)
         heapify(self.scores)
 
     def lowest(self) -> list[ScoreEntry[Item]]:

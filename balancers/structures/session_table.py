@@ -39,9 +39,9 @@ class SessionTable:
     __slots__ = ("_entries", "evicted", "idle", "limit")
 
     def __init__(self, idle: float, limit: int) -> None:
-        self.idle = idle
-        self.limit = limit
-        self.evicted = 0
+        self.idle: float = idle
+        self.limit: int = limit
+        self.evicted: int = 0
         self._entries: OrderedDict[bytes, tuple[Session, float]] = OrderedDict()
 
     def __len__(self) -> int:

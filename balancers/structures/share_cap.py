@@ -20,7 +20,7 @@ empty or is full again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 
 __all__ = ["Bucket", "ShareCap", "checked_cap"]
@@ -93,21 +93,36 @@ class ShareCap:
         bucket.mark = credit
         if tokens > 0.0 or bucket.barred:
             return False
-        bucket.barred = True
-        due = credit + (self.burst - tokens) / bucket.weight
-        heappush(self._waiting, (due, serial, bucket))
-        self.due = self._waiting[0][0]
+        self.bar(bucket, serial)
         return True
 
-    def refilled(self) -> Iterator[Bucket]:
-        """Yield the buckets that are full again, no longer barred."""
+    def bar(self, bucket: Bucket, serial: int) -> None:
+        """Bar a bucket until it is full; its tokens are up to date. O(log n)."""
+        bucket.barred = True
+        due = self.credit + (self.burst - bucket.tokens) / bucket.weight
+        heappush(self._waiting, (due, serial, bucket))
+        self.due = self._waiting[0][0]
+
+    def refilled(self) -> list[Bucket]:
+        """Return the buckets that are full again, no longer barred. O(log n) each."""
         waiting = self._waiting
+        found = []
         while waiting and waiting[0][0] <= self.credit:
             bucket = heappop(waiting)[2]
             if bucket.barred:
                 bucket.barred = False
-                yield bucket
+                found.append(bucket)
         self.due = waiting[0][0] if waiting else math.inf
+        return found
+
+    def take_over(self, other: ShareCap, copies: Mapping[int, Bucket]) -> None:
+        """Become a copy of another one, over copies of its buckets by ``id``. O(n)."""
+        self.credit, self.rate, self.due = other.credit, other.rate, other.due
+        self._waiting = [
+            (due, serial, copies[id(bucket)])
+            for due, serial, bucket in other._waiting
+            if id(bucket) in copies
+        ]
 
 
 def checked_cap(cap: float) -> float:

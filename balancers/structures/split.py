@@ -48,7 +48,7 @@ class Split(Generic[Part]):
         for share in list(self._shares.values())[:-1]:
             total += share
             ends.append(float(total))
-        self.ends = ends
+        self.ends: list[float] = ends
 
     def at(self, position: float) -> int:
         """Return the index in ``parts`` of the part that owns the position. O(log parts)."""

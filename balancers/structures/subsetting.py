@@ -9,26 +9,27 @@ arc. Backends share the same circle, each an arc of its own. Every backend gets 
 load, if clients weigh backends by how much of their arcs overlaps. Needs the client's index and
 the number of clients.
 
-``lots``: backends are dealt into lots of nearly equal size, one lot for each place in the
-subset; a client takes one backend of each lot. Clients whose indices run through a whole number
-of rounds of a lot use each backend of it equally often. Needs an index that tells clients apart;
-gaps cost evenness, nothing else.
+``golden_offset``: where a client stands if nobody knows how many there are. Clients whose
+indices are any run of integers stand nearly evenly: an interval of the circle that should hold
+m of N clients holds m ± (3 + 3.53 ln N), by theorem, and in practice m ± 2. Gaps in the indices
+cost evenness, nothing else.
 
-Sources: gRFC A68 (rendezvous); Finagle, deterministic aperture and weighted aperture; Ward,
-Wankadia and Guliani, "Reinventing Backend Subsetting at Google", 2022 (lots).
+Sources: gRFC A68 (rendezvous); Finagle, deterministic aperture and weighted aperture; Kuipers
+and Niederreiter, "Uniform Distribution of Sequences", 1974, chapter 2, theorem 3.4 (the bound
+for multiples of the golden ratio, all of whose partial quotients are 1).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from balancers.hashing import Key, hash64, key_bytes
 
-__all__ = ["aperture", "aperture_width", "lots", "overlaps", "rendezvous_order"]
+__all__ = ["aperture", "aperture_width", "golden_offset", "overlaps", "rendezvous_order"]
 
-_LOT_SEED = 0x6C6F7473
-_TURN_SEED = 0x7475726E
+_GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴ / ((1 + √5) / 2), rounded to an odd number
 
 
 def rendezvous_order(ids: Iterable[str], client: Key) -> list[str]:
@@ -76,17 +77,26 @@ def overlaps(
 
     Runtime complexity: O(n), exact.
     """
-    exact = [Fraction(weight) for weight in weights]
-    total = sum(exact)
+    # Integers throughout: the circle is whole = total · scale long, and so are all lengths on it.
+    exact = [weight.as_integer_ratio() for weight in weights]
+    common = math.lcm(*(below for _, below in exact))
+    units = [above * (common // below) for above, below in exact]
+    total = sum(units)
+    nothing = Fraction(0)
     if not total:
-        return [Fraction(0)] * len(exact)
-    end = offset + width
+        return [nothing] * len(units)
+    scale = math.lcm(offset.denominator, width.denominator)
+    whole = total * scale
+    begin = int(offset * whole)
+    end = begin + int(width * whole)
     found = []
-    start = Fraction(0)
-    for weight in exact:
-        stop = start + weight / total
+    start = 0
+    for unit in units:
+        stop = start + unit * scale
         # The arc may go round: its second lap lies one circle on.
-        found.append(_common(start, stop, offset, end) + _common(start + 1, stop + 1, offset, end))
+        common_part = max(0, min(stop, end) - max(start, begin))
+        common_part += max(0, min(stop + whole, end) - max(start + whole, begin))
+        found.append(Fraction(common_part, whole) if common_part else nothing)
         start = stop
     return found
 
@@ -115,36 +125,10 @@ def aperture(
     return overlaps(weights, Fraction(index, clients), width)
 
 
-def lots(ids: Iterable[str], index: int, size: int) -> list[str]:
-    """Return the subset of the client with that index.
-
-    Backends are dealt by a hash order all clients share: the i-th goes to lot i mod ``size``. In
-    each lot client ``index`` takes the member whose turn it is; turns run through the lot in a
-    fresh order each round, hashed from the round and the lot.
-
-    Over any clients with distinct indices no backend has more of them than there are rounds
-    begun; over whole rounds each has exactly one a round.
+def golden_offset(index: int) -> Fraction:
+    """Return the place in [0, 1) of the client with that index: a multiple of the golden ratio.
 
     Args:
-        ids: The backends.
-        index: The client's, ≥ 0.
-        size: How many it takes, ≥ 1; all if there are no more.
-
-    Runtime complexity: O(n log n), n hashes.
+        index: The client's; any integer. Clients of equal index modulo 2⁶⁴ share a place.
     """
-    if index < 0:
-        raise ValueError(f"index must be ≥ 0, not {index}")
-    dealt = sorted(ids, key=lambda id_: (hash64(key_bytes(id_), _LOT_SEED), id_))
-    count = min(size, len(dealt))
-    chosen = []
-    for lot in range(count):
-        members = dealt[lot::count]
-        turn, place = divmod(index, len(members))
-        mark = turn.to_bytes(8, "little") + lot.to_bytes(4, "little")
-        members.sort(key=lambda id_: (hash64(mark + key_bytes(id_), _TURN_SEED), id_))
-        chosen.append(members[place])
-    return chosen
-
-
-def _common(start: Fraction, stop: Fraction, other: Fraction, end: Fraction) -> Fraction:
-    return max(Fraction(0), min(stop, end) - max(start, other))
+    return Fraction(index * _GOLDEN % (1 << 64), 1 << 64)

@@ -9,7 +9,8 @@ import signal
 import threading
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any, Unpack
 
@@ -22,6 +23,8 @@ CHILDREN = 6
 PICKS = 12
 PATIENCE = 20
 """Seconds after which a child is taken to be stuck."""
+YIELD = 0.2
+"""Seconds the locks of a balancer are held over a fork."""
 
 
 def check_fork(factory: Factory, **traits: Unpack[Traits]) -> None:
@@ -50,14 +53,8 @@ def check_fork(factory: Factory, **traits: Unpack[Traits]) -> None:
 
     balancer = factory(names)
     lease = balancer.pick(subject.key(0))
-    held = _locks_of(balancer)
-    for lock in held:
-        lock.acquire()
-    try:
+    with _held_elsewhere(_locks_of(balancer)):
         told = _in_child(subject, lambda: _use_all(subject, balancer))
-    finally:
-        for lock in held:
-            lock.release()
     subject.require(told == [0], f"a child that used everything ends with {told} in flight")
     subject.require(lease.done(), "a lease was settled in a child, and in the parent with it")
 
@@ -102,6 +99,32 @@ def _in_child(subject: Subject, work: Callable[[], Any]) -> Any:
     subject.require(status != -signal.SIGALRM, "a forked child is stuck, on a lock most likely")
     subject.require(status == 0, f"a forked child raised {told.decode()} (status {status})")
     return json.loads(told)
+
+
+@contextmanager
+def _held_elsewhere(locks: list[Any]) -> Iterator[None]:
+    """Have another thread hold the locks during the block, but no longer than ``YIELD``.
+
+    A balancer may prefer to wait before the fork for its locks to be free.
+    """
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        for lock in locks:
+            lock.acquire()
+        taken.set()
+        done.wait(YIELD)
+        for lock in locks:
+            lock.release()
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    taken.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        holder.join()
 
 
 def _locks_of(balancer: Balancer) -> list[Any]:

@@ -225,18 +225,26 @@ def test_closing_in_the_middle_of_picks(policy):
 def test_calls_from_inside_a_build():
     """What a finalizer or signal handler does in the middle of an update must not lock up.
 
-    The build of a view stands for the middle: the control lock is held there.
+    The build of a view and its publication stand for the middle: the control lock is held.
     """
 
     class Interrupted(Policy):
         ready = False
 
-        def _build(self, view):
+        def _use(self):
             if self.ready:
                 seen = [found.endpoint.id for found in self.snapshot().endpoints]
                 assert seen == [endpoint.id for endpoint in self.endpoints]
                 with self.pick():
                     self.explain()
+
+        def _build(self, view):
+            self._use()
+
+        def _publish(self, view):
+            self._use()
+            super()._publish(view)
+            self._use()
 
         def _choose(self, view, key, exclude, cost, rng):
             return rng.choice(view.cells)

@@ -240,6 +240,29 @@ def test_exclude_gives_the_next_that_may(n, data):
         at += 1
 
 
+def test_turns_taken_between_build_and_publication_count():
+    """A turn taken while an update that keeps the set is half way is not given twice."""
+    sequence = []
+
+    class Between(RoundRobin):
+        ready = False
+
+        def _publish(self, view):
+            if self.ready:
+                sequence.append(turn(self))
+            super()._publish(view)
+
+    members = names(5)
+    balancer = Between(members)
+    balancer.ready = True
+    for _ in range(23):
+        members = members[1:] + members[:1]
+        balancer.update(members)
+        sequence.append(turn(balancer))
+    assert len(sequence) == 46
+    assert all_windows_even(sequence, members)
+
+
 def test_threads_share_one_rotation():
     """However threads interleave, n·k picks over a constant set are exactly k for each.
 

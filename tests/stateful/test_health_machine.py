@@ -111,6 +111,7 @@ def test_walks_reach_every_row_of_the_table(monkeypatch) -> None:
         CALM,
         CALM.but(slow_start_joiners=True),
         CALM.but(slow_start=0.0),
+        CALM.but(probation_picks=0),
         CALM.but(slow_start=0.0, probation_picks=0),
     ):
         for _ in range(30):

@@ -107,6 +107,38 @@ def test_a_cell_is_never_handed_on():
     assert first.in_flight == second.in_flight == 0
 
 
+def test_a_block_forgets_the_cost_too():
+    """A plain lease that responded inside its block leaves no cost behind when it ends."""
+    balancer = RoundRobin(["a"])
+    with balancer.pick() as pick:
+        pick.responded()
+        assert balancer._ledger.cells["a"].costs
+    assert not balancer._ledger.cells["a"].costs
+    balancer._ledger._check()
+
+
+def test_a_cost_between_the_flag_and_the_hook():
+    """A cost opened while another thread is half way in expecting costs is forgotten too."""
+    cell = cell_of()
+    cell.costly = True  # as the other thread left it, before it set ``after``
+    cell.issue_tracked(Reason.NORMAL, 2.0, None, ()).done()
+    assert not cell.costs
+
+
+def test_a_fact_made_in_the_making():
+    """Where making a fact asks for the same fact, everybody goes on with one object."""
+    cell = cell_of()
+    inner = []
+
+    def make():
+        if not inner:
+            inner.append(None)
+            inner[0] = cell.fact(list, list)
+        return []
+
+    assert cell.fact(list, make) is inner[0] is cell.fact(list, list)
+
+
 def test_facts_are_made_once():
     """Threads that ask for one fact at once all get the same object."""
     for _ in range(30):
@@ -149,7 +181,7 @@ def test_a_bad_classifier_is_logged(caplog):
 
     def classify(error):
         if isinstance(error, KeyError):
-            raise RuntimeError("its own")
+            raise ZeroDivisionError("its own")
         return "failure"
 
     ledger = Ledger(lambda: 0.0, classify)

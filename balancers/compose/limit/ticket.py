@@ -36,9 +36,9 @@ class Ticket:
         self._limit = limit
         self._lock = Lock()  # guards _callback beside the answer
         self._callback: Callable[[], object] | None = None
-        self.key = key
-        self.exclude = exclude
-        self.cost = cost
+        self.key: Key | None = key
+        self.exclude: Collection[str] = exclude
+        self.cost: float = cost
         self.pick: Pick | None = None
 
     def then(self, callback: Callable[[], object]) -> None:

@@ -25,7 +25,9 @@ class Seats:
     __slots__ = ("_able", "_held", "_since", "members")
 
     def __init__(self, view: View, cells: Mapping[str, Cell]) -> None:
-        self.members = {endpoint.id: cells[endpoint.id] for endpoint in view.roster}
+        self.members: dict[str, Cell] = {
+            endpoint.id: cells[endpoint.id] for endpoint in view.roster
+        }
         self._able = {e.id: c for e, c in zip(view.endpoints, view.cells, strict=True)}
         self._held = {
             endpoint.id: self.members[endpoint.id]

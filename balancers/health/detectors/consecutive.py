@@ -31,7 +31,7 @@ class Consecutive:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.run = 0
+        self.run: int = 0
 
     @property
     def quiet(self) -> bool:

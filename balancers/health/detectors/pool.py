@@ -51,9 +51,9 @@ class PoolShare:
     __slots__ = ("at", "long", "short")
 
     def __init__(self) -> None:
-        self.short = 0.0
-        self.long = 0.0
-        self.at = 0
+        self.short: float = 0.0
+        self.long: float = 0.0
+        self.at: int = 0
 
 
 class PoolRate:
@@ -68,9 +68,9 @@ class PoolRate:
     __slots__ = ("_at", "_long", "_short", "bad", "good", "size")
 
     def __init__(self) -> None:
-        self.good = 0
-        self.bad = 0
-        self.size = 1
+        self.good: int = 0
+        self.bad: int = 0
+        self.size: int = 1
         self._at = 0
         self._short = _Horizon()
         self._long = _Horizon()

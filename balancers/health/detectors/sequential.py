@@ -52,7 +52,7 @@ class Sequential:
         self._factor = policy.sequential_factor
         self._alternative = policy.sequential_alternative
         self._limit = -math.log(policy.sequential_alpha)
-        self.evidence = 0.0
+        self.evidence: float = 0.0
 
     @property
     def quiet(self) -> bool:

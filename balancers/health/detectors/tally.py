@@ -64,10 +64,10 @@ class Tally:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.good = 0
-        self.bad = 0
-        self.seconds = 0.0
-        self.timed = 0
+        self.good: int = 0
+        self.bad: int = 0
+        self.seconds: float = 0.0
+        self.timed: int = 0
 
     def report(self) -> dict[str, float]:
         """Return numbers for the snapshot."""

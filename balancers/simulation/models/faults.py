@@ -21,6 +21,7 @@ from math import inf
 from typing import Any
 
 from balancers import Outcome
+from balancers.simulation.models.llm import LlmServer
 from balancers.simulation.servers import Reply, Server
 
 __all__ = ["KINDS", "Fault", "FaultyServer"]
@@ -80,8 +81,8 @@ class FaultyServer:
         self._inner = inner
         self._faults = tuple(faults)
         self._rng = rng
-        self.picks = 0
-        self.wasted = 0
+        self.picks: int = 0
+        self.wasted: int = 0
 
     @property
     def busy(self) -> float:
@@ -109,9 +110,12 @@ class FaultyServer:
         self.wasted += 1
         if fault.kind in ("fail", "hang"):
             return now + fault.after, Outcome.FAILURE
-        if fault.kind == "slow" or self._rng.random() < fault.share:
-            demand *= fault.factor
-        return self._inner.serve(now, demand, key, ticket)
+        if fault.kind == "intermittent" and self._rng.random() >= fault.share:
+            return self._inner.serve(now, demand, key, ticket)
+        if isinstance(self._inner, LlmServer):
+            self._inner.serve_slowed(now, fault.factor, key, ticket)
+            return None
+        return self._inner.serve(now, demand * fault.factor, key, ticket)
 
     def outlook(self, now: float, present: int) -> float:
         """Return the expected delay, in mean service times; infinite while it fails."""

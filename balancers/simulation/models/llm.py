@@ -26,7 +26,7 @@ from balancers import Outcome
 from balancers.simulation.keys import Prompt
 
 if TYPE_CHECKING:
-    from balancers.simulation.engine import Stage
+    from balancers.simulation.stage import Stage
 
 __all__ = ["EngineSpec", "LlmServer", "PrefixCache"]
 
@@ -46,7 +46,7 @@ class PrefixCache:
     __slots__ = ("_blocks", "capacity")
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+        self.capacity: int = capacity
         self._blocks: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -112,21 +112,27 @@ class LlmServer:
         self._stage = stage
         self._spec = spec
         self._speed = speed
-        self.cache = PrefixCache(spec.capacity)
+        self.cache: PrefixCache = PrefixCache(spec.capacity)
         self._free = 0.0
         self._batch: list[tuple[float, int]] = []
         self._made = 0.0
         self._seen = 0.0
         self._planned = inf
-        self.asked = self.hit = self.picks = 0
-        self.busy = 0.0
+        self.asked: int = 0
+        self.hit: int = 0
+        self.picks: int = 0
+        self.busy: float = 0.0
 
     def serve(self, now: float, demand: float, key: Any, ticket: int) -> None:
-        """Queue a prompt for prefill; see ``Server.serve``.
+        """Queue a prompt for prefill; see ``Server.serve``. Its work follows from the prompt.
 
         Raises:
             TypeError: If the key is no ``Prompt``.
         """
+        self.serve_slowed(now, 1.0, key, ticket)
+
+    def serve_slowed(self, now: float, factor: float, key: Any, ticket: int) -> None:
+        """Do the same, ``factor`` times as slowly for this prompt; for ``FaultyServer``."""
         if not isinstance(key, Prompt):
             raise TypeError(f"a language-model engine needs prompts (LLM trace), not {key!r}")
         self.picks += 1
@@ -137,13 +143,13 @@ class LlmServer:
         self.asked += len(key.blocks)
         self.hit += matched
         # The last token is always computed: its result is the first token of the answer.
-        work = max(1, key.tokens - matched * spec.block) / (spec.prefill * self._speed)
+        work = max(1, key.tokens - matched * spec.block) * factor / (spec.prefill * self._speed)
         self.busy += work
         self._free = max(now, self._free) + work
 
         def respond(at: float) -> None:
             self._stage.respond(ticket)
-            self._decode(at, key.output, ticket)
+            self._decode(at, 1.0 + (key.output - 1.0) * factor, ticket)
 
         self._stage.at(self._free, respond)
 
@@ -167,8 +173,8 @@ class LlmServer:
             self._made = 0.0
         self._seen = now
 
-    def _decode(self, now: float, output: int, ticket: int) -> None:
-        if output <= 1:  # the first token was the answer
+    def _decode(self, now: float, output: float, ticket: int) -> None:
+        if output <= 1.0:  # the first token was the answer
             self._stage.complete(ticket, Outcome.SUCCESS)
             return
         self._advance(now)

@@ -44,10 +44,10 @@ class QueueServer:
         self._free = [0.0] * workers
         self._ends: list[float] = []
         self._places = None if limit is None else workers + limit
-        self.workers = workers
-        self.picks = 0
-        self.rejected = 0
-        self.busy = 0.0
+        self.workers: int = workers
+        self.picks: int = 0
+        self.rejected: int = 0
+        self.busy: float = 0.0
 
     def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply:
         """Queue the request or turn it away; see ``Server.serve``."""

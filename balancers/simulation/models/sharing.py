@@ -16,7 +16,7 @@ from balancers.simulation.models.queue import REJECTION
 from balancers.simulation.servers import Reply
 
 if TYPE_CHECKING:
-    from balancers.simulation.engine import Stage
+    from balancers.simulation.stage import Stage
 
 __all__ = ["SharingServer"]
 
@@ -59,10 +59,10 @@ class SharingServer:
         self._got = 0.0
         self._seen = stage.clock.now
         self._planned = inf
-        self.workers = workers
-        self.picks = 0
-        self.rejected = 0
-        self.busy = 0.0
+        self.workers: int = workers
+        self.picks: int = 0
+        self.rejected: int = 0
+        self.busy: float = 0.0
 
     def serve(self, now: float, demand: float, key: Any, ticket: int) -> Reply | None:
         """Let the request in or turn it away; see ``Server.serve``."""

@@ -35,8 +35,8 @@ class PlacedRing(Circle):
 
     def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], **params: Any) -> None:
         weights = as_weights(ids_or_weights)
-        self.ids = tuple(weights)
-        self.weights = weights
+        self.ids: tuple[str, ...] = tuple(weights)
+        self.weights: dict[str, float] = weights
         self._params = params
         live = [(index, id_, weights[id_]) for index, id_ in enumerate(self.ids) if weights[id_]]
         pairs = list(self._place(live)) if live else []

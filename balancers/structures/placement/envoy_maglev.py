@@ -50,9 +50,9 @@ class EnvoyMaglev(PrimeTable):
         self, ids_or_weights: Mapping[str, float] | Iterable[str], *, size: int = 65537
     ) -> None:
         weights = as_weights(ids_or_weights)
-        self.size = check_prime(size)
-        self.ids = tuple(sorted(weights))
-        self.weights = {id_: weights[id_] for id_ in self.ids}
+        self.size: int = check_prime(size)
+        self.ids: tuple[str, ...] = tuple(sorted(weights))
+        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
         live = [(index, id_, weights[id_]) for index, id_ in enumerate(self.ids) if weights[id_]]
         members = whole_weights(live, "Envoy", (1 << 32) - 1)
         self._table = _fill(members, size, table_code(len(self.ids))) if live else EmptyTable()
