@@ -7,6 +7,7 @@ wheel and start from a temporary directory, so that the working tree is never im
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -109,7 +110,7 @@ def compare(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, every warning an error, and run its doctests."""
-    _install(session, "docs")
+    _install(session, "docs", package=".[testing]")
     for builder in ("html", "doctest"):
         session.run(
             "sphinx-build", "-W", "--keep-going", "-n", "-q", "-b", builder, "-d",
@@ -133,9 +134,9 @@ def dist(session: nox.Session) -> None:
     strangers = [n for n in names if not n.startswith(("balancers/", "balancers-"))]
     if strangers:
         session.error(f"the wheel holds files that are not the package: {strangers}")
-    fresh = Path(session.create_tmp()) / "fresh"
+    fresh = Path(session.create_tmp()).resolve() / "fresh"
     session.run("python", "-m", "virtualenv", "--quiet", "--clear", str(fresh))
-    python = str(next(fresh.glob("*/python*")))
+    python = str(fresh / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
     session.chdir(fresh)
     session.run(

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from docutils import nodes
@@ -18,13 +19,17 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import find_pending_xref_condition
 
 import balancers
+from balancers import compose
 from balancers.__main__ import COMMANDS
 from balancers.policies import registered
 
-ROOMS = ["balancers", "balancers.policies", "balancers.core", "balancers.structures",
-         "balancers.testing"]  # fmt: skip
+ROOMS = [
+    f"balancers{room}"
+    for room in ("", ".policies", ".compose", ".health", ".core", ".structures", ".testing")
+]
 """Packages that publish names, in the order in which a name's home is looked for."""
 
+MEMBERS = "   :members:\n   :undoc-members:\n"
 COLON = "\N{MODIFIER LETTER COLON}"
 
 
@@ -32,7 +37,7 @@ def homes() -> dict[str, str]:
     """Return where each public name is documented: last part to full name."""
     found: dict[str, str] = {}
     for room in ROOMS:
-        for name in getattr(importlib.import_module(room), "__all__", ()):
+        for name in importlib.import_module(room).__all__:
             found.setdefault(name, f"{room}.{name}")
     return found
 
@@ -79,20 +84,44 @@ def resolve(
     return content if name in INTERNAL else None
 
 
-def policies() -> str:
-    """Return every registered policy, essay before class."""
+def described(name: str, options: str = "") -> str:
+    """Return the entry of a public class, under the name it is published by."""
+    return f".. autoclass:: {HOMES[name]}\n{options}"
+
+
+def essays(classes: Mapping[str, type]) -> str:
+    """Return the entries of balancers: what the module says, then the class."""
     parts = []
-    for name, policy in registered().items():
+    for name, balancer in classes.items():
         parts += [
             f"## {name}\n",
             "```{eval-rst}",
-            f".. automodule:: {policy.__module__}",
+            f".. automodule:: {balancer.__module__}",
             "   :no-index:",
             "",
-            f".. autoclass:: balancers.{name}",
+            described(name),
             "```\n",
         ]
     return "\n".join(parts)
+
+
+def policies() -> str:
+    """Return the entries of every registered policy."""
+    return essays(registered())
+
+
+def composites() -> str:
+    """Return the entries of every composite."""
+    public = {name: getattr(compose, name) for name in compose.__all__}
+    return essays(
+        {
+            name: found
+            for name, found in public.items()
+            if isinstance(found, type)
+            and issubclass(found, compose.Composite)
+            and found is not compose.Composite
+        }
+    )
 
 
 def commands() -> str:
@@ -108,7 +137,11 @@ def commands() -> str:
     )
 
 
-FILLED = {"{{ policies }}": policies, "{{ commands }}": commands}
+FILLED = {
+    "{{ policies }}": policies,
+    "{{ composites }}": composites,
+    "{{ commands }}": commands,
+}
 """What a page may ask for by a line of its own, so that it is never out of date."""
 
 
@@ -117,6 +150,11 @@ def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     for mark, text in FILLED.items():
         if mark in source[0]:
             source[0] = source[0].replace(mark, text())
+    source[0] = re.sub(
+        r"\{\{ class (\w+) \}\}",
+        lambda found: f"```{{eval-rst}}\n{described(found[1], MEMBERS)}\n```",
+        source[0],
+    )
 
 
 def spare(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

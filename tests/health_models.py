@@ -18,7 +18,7 @@ from balancers.health import Admin, HealthPolicy, HealthRegistry, HealthState
 from balancers.health.entry import Entry, Standing
 from balancers.testing import ManualClock
 
-__all__ = ["CALM", "FakeBalancer", "Facts", "Slow", "Twin", "registry_at"]
+__all__ = ["CALM", "Facts", "FakeBalancer", "Slow", "Twin", "registry_at"]
 
 STEP = 0.5
 
@@ -57,9 +57,7 @@ class FakeBalancer:
     def __init__(self, registry: HealthRegistry, weights: Mapping[str, float]) -> None:
         self.refreshes = 0
         self.open: dict[str, int] = {}
-        self.attachment = registry.attach(
-            self._refresh, in_flight=lambda name: self.open.get(name, 0)
-        )
+        self.attachment = registry.attach(self._refresh, in_flight=self._in_flight)
         self.update(weights)
 
     def update(self, weights: Mapping[str, float]) -> None:
@@ -69,6 +67,9 @@ class FakeBalancer:
     def _refresh(self) -> None:
         self.refreshes += 1
         self.view = self._standings()
+
+    def _in_flight(self, name: str) -> int:
+        return self.open.get(name, 0)
 
     def _standings(self) -> dict[str, Standing]:
         return {name: entry.standing for name, entry in self.entries.items()}

@@ -8,7 +8,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from balancers import Delta, Endpoint
+from balancers import Delta, Endpoint, Limit, Priority, Regions, Sticky, Subset, ZoneAware
 from balancers.core import Policy
 from balancers.health.policy import HealthPolicy
 from balancers.health.registry import HealthRegistry
@@ -53,9 +53,20 @@ def healthy(policy: type[Policy], **options: Any) -> Factory:
     return make
 
 
+def _zones(endpoints: Any) -> ZoneAware:
+    return ZoneAware(endpoints, policy=RoundRobin, local_zone="a")
+
+
 MORE: list[Held] = [
     Held("RoundRobin+health", healthy(RoundRobin), {}),
     Held("Rendezvous+health", healthy(Rendezvous), {"keyed": True}),
+    Held("Priority(ZoneAware)", partial(Priority, policy=_zones), {}),
+    Held("Priority(Rendezvous)", partial(Priority, policy=Rendezvous), {"keyed": True}),
+    Held("Limit", partial(Limit, policy=RoundRobin, per_endpoint=10**6), {}),
+    Held("Regions", partial(Regions, policy=RoundRobin, locate=lambda key: None), {}),
+    Held("Subset", partial(Subset, policy=RoundRobin, size=100, seed="me"), {}),
+    # A key is a session there, which may stay at weight 0.
+    Held("Sticky", partial(Sticky, policy=RoundRobin, mode="table"), {"keys": (None,)}),
 ]
 """Further configurations and compositions to hold; append yours."""
 

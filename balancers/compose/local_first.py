@@ -27,12 +27,12 @@ from fractions import Fraction
 from typing import Any, Unpack
 
 from balancers.compose.composite import PolicyFactory
-from balancers.compose.options import checked_factor
 from balancers.compose.spread import Spread
 from balancers.compose.zoned import Zone, Zoned
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_factor
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key

@@ -34,10 +34,10 @@ from fractions import Fraction
 from typing import Literal, Unpack
 
 from balancers.compose.composite import Branch, Composite, Group, PolicyFactory
-from balancers.compose.options import checked_factor
 from balancers.compose.spread import Spread
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_factor
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.health.states import HealthState

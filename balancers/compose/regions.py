@@ -35,13 +35,13 @@ from typing import Any, Literal, Unpack
 from balancers.compose.atlas import Atlas
 from balancers.compose.composite import Branch, Composite, Group, PolicyFactory, State
 from balancers.compose.geo import Coordinates, GeoAnswer, Place, Residency
-from balancers.compose.options import checked_factor, checked_seconds
 from balancers.compose.spread import Spread
 from balancers.compose.world import Region, World
 from balancers.core.checks import checked_fraction
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
+from balancers.core.numbers import checked_factor, checked_seconds
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.errors import NoEligibleEndpointError, NoEndpointError

@@ -31,10 +31,10 @@ from fractions import Fraction
 from typing import Unpack
 
 from balancers.compose.composite import PolicyFactory
-from balancers.compose.options import checked_factor
 from balancers.compose.spread import Spread
 from balancers.compose.zoned import Zone, Zoned, checked_shares
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_factor
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.structures.zones import zone_shares

@@ -78,7 +78,7 @@ class Pick:
         """
         cell = self._cell
         if cell.discharge(self._serial) and cell.tell is not None:
-            cell.tell(self)
+            cell.tell(cell)
 
     def done(
         self,
@@ -185,7 +185,7 @@ class RecordedPick(Pick):
         if cell.discharge(self._serial):
             self._latency = max(0.0, cell.ledger.clock() - self._started)
             if cell.tell is not None:
-                cell.tell(self)
+                cell.tell(cell)
 
     def _settle(
         self,
@@ -249,7 +249,7 @@ class TrackedPick(Pick):
         if self._started is not None:
             self._first_byte = cell.ledger.clock()
         if cell.tell is not None:
-            cell.tell(self)
+            cell.tell(cell)
 
     def _settle(
         self,

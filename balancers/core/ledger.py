@@ -76,7 +76,7 @@ class Cell:
         self.entry: Any = None
         self.facts: dict[type, Any] = {}
         self.costly: bool = False
-        self.tell: Callable[[Pick], object] | None = None
+        self.tell: Callable[[Pick | Cell], object] | None = None
         self.after: Callable[[Pick], object] | None = None
 
     def enter(self, entry: Any) -> None:
@@ -126,8 +126,11 @@ class Cell:
             return False
         return True
 
-    def watch(self, tell: Callable[[Pick], object] | None) -> None:
-        """Have ``tell`` called with each lease that ends or responds: the load has fallen.
+    def watch(self, tell: Callable[[Pick | Cell], object] | None) -> None:
+        """Have ``tell`` called whenever the load has fallen.
+
+        It is handed the lease that ended, or the cell itself where a lease has responded: one
+        that is still open must not be held on to, or nobody would find it abandoned.
 
         One watcher a cell, the last one given; None ends it. The call comes outside every
         lock, from any thread, even from a destructor's drain: it must be short and not raise.

@@ -42,7 +42,7 @@ class TimedPick(Pick):
         if cell.discharge(self._serial):
             self._latency = max(0.0, cell.ledger.clock() - self._started)
             if cell.tell is not None:
-                cell.tell(self)
+                cell.tell(cell)
 
     def _settle(
         self,
@@ -87,9 +87,7 @@ class TimedPick(Pick):
         self._serial = -1
         now = cell.ledger.clock()
         latency = now - self._started
-        self._policy._learn_at(
-            now, cell, Outcome.SUCCESS, latency if latency > 0.0 else 0.0, None, None
-        )
+        self._policy._learn_at(now, cell, Outcome.SUCCESS, max(0.0, latency), None, None)
 
 
 class TimedPolicy(Policy):

@@ -24,6 +24,8 @@ from balancers.health.transitions import TABLE, Trigger
 
 __all__ = ["SERVICE", "Machine"]
 
+_DEGRADED = HealthState.DEGRADED
+
 SERVICE = frozenset({HealthState.HEALTHY, HealthState.DEGRADED, HealthState.RAMPING})
 """States in which traffic is sent without a permit, UNKNOWN aside."""
 
@@ -252,12 +254,16 @@ class Machine:
             self._until(entry),
         )
         entry.quiet = entry.hushed()
-        if (old.admitted, old.enabled, old.ramp, old.probation) != (
-            new.admitted,
-            new.enabled,
-            new.ramp,
-            new.probation,
-        ):
+        # What a view is built of. The first success is left out: ten thousand of them would
+        # rebuild ten thousand views that show the same.
+        shown = (HealthState.HEALTHY, HealthState.RAMPING)
+        first = old.state is HealthState.UNKNOWN and state in shown
+        if (old.state is not state and not first) or (
+            old.admitted,
+            old.admin,
+            old.ramp,
+            old.probation,
+        ) != (new.admitted, new.admin, new.ramp, new.probation):
             self.touched.update(entry.holders)
         self.recount(entry, (enabled, entry.sentenced, enabled and serves))
         if entry.sentenced:  # who may be let back depends on the state, too

@@ -61,11 +61,14 @@ class ProbeSchedule:
         while len(due) < limit and agenda.next() <= now:
             date, entry = agenda.pop()
             interval = self._interval(entry)
-            if now - date <= interval:
-                due.append(entry)
-                entry.probe_started = now
+            if now - date > interval:
+                agenda.put(entry, self._slot(entry, now, interval, now))
+                continue
+            due.append(entry)
+            entry.probe_started = now
             # Without an answer the next turn comes all the same, but not before the timeout.
-            agenda.put(entry, self._slot(entry, now, max(interval, self._policy.probe_timeout)))
+            pause = max(interval, self._policy.probe_timeout)
+            agenda.put(entry, self._slot(entry, now + pause / 2.0, pause, now))
         return due
 
     def answered(self, entry: Entry, now: float) -> None:
@@ -78,7 +81,8 @@ class ProbeSchedule:
             jitter = policy.probe_jitter * (self._rng.random() - 0.5)
             date = started + policy.probe_fast_interval * (1.0 + jitter)
         else:
-            date = self._slot(entry, started, self._interval(entry))
+            interval = self._interval(entry)
+            date = self._slot(entry, started + interval / 2.0, interval, now)
         self._agenda.put(entry, max(now, date))
 
     def _interval(self, entry: Entry) -> float:
@@ -87,12 +91,12 @@ class ProbeSchedule:
             return policy.probe_unhealthy_interval
         return policy.probe_interval
 
-    def _slot(self, entry: Entry, after: float, interval: float) -> float:
-        """The endpoint's first slot at least half an interval later, give or take jitter."""
+    def _slot(self, entry: Entry, earliest: float, interval: float, now: float) -> float:
+        """The endpoint's first slot from ``earliest`` on, give or take jitter, not before now."""
         start = entry.phase * interval
-        turn = math.ceil((after + interval / 2.0 - start) / interval)
+        turn = math.ceil((earliest - start) / interval)
         jitter = self._policy.probe_jitter * (self._rng.random() - 0.5)
-        return max(after, start + (turn + jitter) * interval)
+        return max(now, start + (turn + jitter) * interval)
 
 
 def _may_decide(entry: Entry) -> bool:

@@ -272,10 +272,16 @@ class HealthRegistry(Engine):
         Args:
             limit: How many at most; the rest stay due.
 
+        Raises:
+            TypeError: If ``limit`` is not a whole number.
+            ValueError: If it is negative.
+
         Runtime complexity: O(k log n) for k ids.
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
             raise TypeError(f"limit is a whole number or None, not {limit!r}")
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must be ≥ 0, not {limit!r}")
         most = math.inf if limit is None else limit
         return self._run(lambda now: [entry.id for entry in self._probes.take(now, most)])
 

@@ -53,7 +53,8 @@ from balancers.structures.cost_estimate import (
     CostEstimate,
 )
 from balancers.structures.ewma import checked_decay
-from balancers.structures.score_board import BURST, Gauge, ScoreBoard
+from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
+from balancers.structures.score_board import BURST, ScoreBoard
 from balancers.structures.share_cap import checked_cap
 
 __all__ = ["Adaptive"]
@@ -118,15 +119,16 @@ class _AdaptivePick(TimedPick):
                 sample - estimate.log_latency
             )
             estimate.at = now
-            estimate.cost = cost = exp(mean)
-            gauge.score = score = cost / gauge.weight
+            estimate.log_cost = mean
+            gauge.score = score = mean - gauge.log_weight
             if board.fresh:
                 board.settle_floor()
-            score *= len(gauge.open) + 1.0
+            load = len(gauge.open)
+            score += LOG_LOAD[load] if load < MOST else log(load + 1.0)
             if entry is not None and score < entry[0]:
-                gauge.entry = entry = score, gauge.index, gauge
+                gauge.entry = entry = score, gauge
                 best = board.best
-                if best[0][2] is gauge:
+                if best[0][1] is gauge:
                     best[0] = entry  # what was least is less: the heap is in order
                 else:
                     heappush(best, entry)
@@ -194,23 +196,25 @@ class Adaptive(TimedPolicy):
             gauge: Gauge[Cell] | None = None
             if now < board.next_trial and len(best) > 2 and not board.costly:
                 entry = best[0]
-                first = entry[2]
-                score = first.score * (len(first.open) + 1.0)
+                first = entry[1]
+                load = len(first.open)
+                score = first.score + LOG_LOAD[load if load < MOST else -1]
                 if (
                     first.entry is entry
+                    and load < MOST
                     and score < best[1][0]
                     and score < best[2][0]
                     and (not board.fresh or score < board.floor)
                 ):
                     gauge = first
                     if score != entry[0]:
-                        best[0] = first.entry = score, first.index, first
+                        best[0] = first.entry = score, first
                     cap.credit = credit = cap.credit + cap.rate
                     tokens = first.tokens + first.weight * (credit - first.mark)
-                    first.tokens = tokens = (tokens if tokens < BURST else BURST) - 1.0
+                    first.tokens = tokens = (min(BURST, tokens)) - 1.0
                     first.mark = credit
                     if tokens <= 0.0:
-                        cap.bar(first, first.index)
+                        cap.bar(first)
                         first.entry = None
                         heappop(best)
             if gauge is None:
@@ -312,12 +316,12 @@ class Adaptive(TimedPolicy):
     def _score(self, cell: Cell, cost: float) -> float | None:
         with self._lock:
             gauge = self._board.gauges.get(cell)
-            return None if gauge is None else self._board.value(gauge, cost)
+            return None if gauge is None else exp(self._board.value(gauge, cost))
 
     def _details(self) -> Mapping[str, float]:
         with self._lock:
             board = self._board
-            return {"overdrawn": board.overdrawn, "typical_latency": board.pool.typical}
+            return {"overdrawn": board.overdrawn, "typical_latency": exp(board.pool.log_latency)}
 
     def _cell_details(self, cell: Cell) -> Mapping[str, float]:
         with self._lock:

@@ -32,7 +32,7 @@ from random import Random
 from threading import Lock
 from typing import ClassVar, Unpack
 
-from balancers.core.lease import Pick
+from balancers.core.lease import Pick, RecordedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
 from balancers.core.policy import Policy
@@ -52,7 +52,7 @@ class _FiledPick(Pick):
     __slots__ = ("_entry", "_heap")
 
     _entry: ScoreEntry[Cell]
-    _heap: ScoreHeap[Cell]
+    _heap: ScoreHeap[Cell] | None
 
 
 class LeastConnections(Policy):
@@ -72,7 +72,7 @@ class LeastConnections(Policy):
 
     def __init__(self, endpoints: Iterable[EndpointLike], **options: Unpack[Options]) -> None:
         self._lock = Lock()
-        self._told: list[Pick] = []
+        self._told: list[Pick | Cell] = []
         # One bound method for all cells: it stays in the processor's cache.
         self._tell = self._told.append
         self._building = False
@@ -86,44 +86,56 @@ class LeastConnections(Policy):
     ) -> Pick:
         """Lease a least loaded endpoint. Amortised O(1), O(log n) with unequal weights."""
         if self._fast is None or key is not None or exclude or cost != 1.0 or self._abandoned:
-            return super().pick(key, exclude=exclude, cost=cost)
+            return self._pick(key, exclude, cost)
+        registry = self._registry
+        if registry is not None:
+            now = self._ledger.clock()
+            if now >= registry.deadline:
+                return self._pick(key, exclude, cost)
         # LoadHeap.fell, LoadHeap.draw and Cell.issue, written out for equal weights: their calls
         # cost as much as all the rest. So does `with` beside acquire and release.
         told, lock, random = self._told, self._lock, self._rng.random
         lock.acquire()
         try:
+            entry: ScoreEntry[Cell] | None = None
+            pick: Pick
             heap = self._by_load
             if heap is None or self._building:
                 self._refile()
-                return self._heap.draw(random).issue()
-            while told:
-                lease = told.pop()
-                cell = lease._cell
-                if lease.__class__ is _FiledPick and lease._heap is heap:
-                    filed = lease._entry.score
-                elif (found := heap.entries.get(cell)) is not None:
-                    filed = found.score
-                else:
-                    continue
-                if len(cell.open) < filed or cell.costly:
-                    heap.place(cell, _load(cell))
-            while True:
-                bucket = heap.buckets[heap.scores[0]] or heap.lowest()
-                entry = bucket[floor(random() * len(bucket))]
-                cell = entry.item
-                leases = cell.open
-                if len(leases) == entry.score and not cell.costly:
-                    pick = _FiledPick()
-                    pick._heap = heap
-                    pick._entry = entry
-                    pick.endpoint = cell.endpoint
-                    pick._cell = cell
-                    pick._serial = serial = next(cell.serials)
-                    leases.add(serial)
-                    return pick
-                if (load := _load(cell)) == entry.score:
-                    return cell.issue()
-                heap.place(cell, load)
+                cell = self._heap.draw(random)
+            else:
+                while told:
+                    news = told.pop()
+                    if isinstance(news, _FiledPick):
+                        cell = news._cell
+                        known = news._entry if news._heap is heap else heap.entries.get(cell)
+                    else:
+                        cell = _cell_of(news)
+                        known = heap.entries.get(cell)
+                    if known is not None and (len(cell.open) < known.score or cell.costly):
+                        heap.place(cell, _load(cell))
+                while True:
+                    bucket = heap.buckets[heap.scores[0]] or heap.lowest()
+                    entry = bucket[floor(random() * len(bucket))]
+                    cell = entry.item
+                    load = cell.load if cell.costly else len(cell.open)
+                    if load == entry.score:
+                        break
+                    heap.place(cell, load)
+            if registry is not None:
+                pick = recorded = RecordedPick()
+                recorded._started = now
+            elif entry is None:
+                pick = Pick()
+            else:
+                pick = filed = _FiledPick()
+                filed._heap = heap
+                filed._entry = entry
+            pick.endpoint = cell.endpoint
+            pick._cell = cell
+            pick._serial = serial = next(cell.serials)
+            cell.open.add(serial)
+            return pick
         finally:
             lock.release()
 
@@ -154,8 +166,8 @@ class LeastConnections(Policy):
     ) -> Cell | None:
         with self._lock:
             heap = self._heap.copy()
-            for pick in self._told:
-                heap.fell(pick._cell)
+            for news in self._told:
+                heap.fell(_cell_of(news))
         return self._draw(heap, exclude, cost, rng)
 
     def _draw(
@@ -173,7 +185,7 @@ class LeastConnections(Policy):
         told = self._told
         fell = self._heap.fell
         while told:
-            cell = told.pop()._cell
+            cell = _cell_of(told.pop())
             if self._building:
                 self._missed.add(cell)
             fell(cell)
@@ -224,3 +236,8 @@ class LeastConnections(Policy):
 def _load(cell: Cell) -> float:
     """What a cell is ranked by: an integer unless other costs than 1 are open."""
     return cell.load if cell.costs else len(cell.open)
+
+
+def _cell_of(news: Pick | Cell) -> Cell:
+    """Return whose load has fallen; see ``Cell.watch``."""
+    return news if isinstance(news, Cell) else news._cell

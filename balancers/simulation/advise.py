@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from math import isinf
 from typing import Any
 
+import balancers.health
+import balancers.policies
 from balancers import Endpoint
 from balancers.policies import registered
 from balancers.simulation.arguments import (
@@ -129,13 +131,13 @@ def paste(policy: str, endpoints: Sequence[Endpoint]) -> str:
     healthy = plain != policy
     name, bracket, options = plain.partition("(")
     weights = [each.weight for each in endpoints]
-    names = ["HealthRegistry"] * healthy + [name]
+    names = [*["HealthRegistry"] * healthy, name]
     if any(weight != 1.0 for weight in weights):
-        names.insert(0, "Endpoint")
+        names.append("Endpoint")
         items = [f"Endpoint({json.dumps(e.id)}, weight={e.weight!r})" for e in endpoints]
     else:
         items = [json.dumps(each.id) for each in endpoints]
-    lines = [f"from balancers import {', '.join(names)}", "", f"balancer = {name}(", "    ["]
+    lines = [*_imports(names), "", f"balancer = {name}(", "    ["]
     lines += [f"        {item}," for item in items]
     lines.append("    ],")
     if bracket:
@@ -143,6 +145,16 @@ def paste(policy: str, endpoints: Sequence[Endpoint]) -> str:
     if healthy:
         lines.append("    health=HealthRegistry(),")
     return "\n".join([*lines, ")"])
+
+
+def _imports(names: Sequence[str]) -> list[str]:
+    """Return import lines, each name from the highest package that has it."""
+    packages = (balancers, balancers.health, balancers.policies)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        home = next(package for package in packages if name in package.__all__)
+        found.setdefault(home.__name__, []).append(name)
+    return [f"from {home} import {', '.join(sorted(found[home]))}" for home in sorted(found)]
 
 
 def run(args: argparse.Namespace) -> int:

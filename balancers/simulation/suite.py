@@ -6,12 +6,13 @@ seed by seed, and the luck of a seed cancels.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from balancers.simulation.bootstrap import Interval, bootstrap_mean
-from balancers.simulation.cells import Cell, CellResult, bound, play
+from balancers.simulation.cells import Cell, CellResult, bound, play, result_bytes
 from balancers.simulation.cluster import spread_dask
 from balancers.simulation.pool import spread
 from balancers.simulation.scenario import Scenario, load_scenario
@@ -68,7 +69,8 @@ def run_cells(
         if isinstance(result, Exception):
             done[cell.id] = _lost(cell, result)
         else:
-            done[cell.id] = result
+            # As if it came from the disk: what is made of results must not show where they were.
+            done[cell.id] = json.loads(result_bytes(result))
             if store is not None:
                 store.put(cell, result)
         if progress is not None:

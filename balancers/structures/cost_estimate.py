@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from math import exp, log
 
-__all__ = ["ERROR_PRICE", "CostEstimate", "PoolEstimate"]
+__all__ = ["CostEstimate", "PoolEstimate"]
 
 ERROR_PRICE = 100.0
 """Typical latencies of the pool that an endpoint costs more if all its answers are errors."""
@@ -25,7 +25,7 @@ FAMILIAR = 20
 """Samples after which an endpoint's own latency stands without the pool's beside it."""
 
 STALE = 10.0
-"""Seconds after which an estimate yields to the next answer altogether."""
+"""Seconds left alone after which an estimate yields to the next answer altogether."""
 
 MEMORY = 1024
 """Successes a pool remembers."""
@@ -37,14 +37,15 @@ LEAST_LOG = log(LEAST_LATENCY)
 
 
 class PoolEstimate:
-    """The typical latency of a whole pool, over its successes: the last ``MEMORY`` or so.
+    """The typical latency of a whole pool, over its last successes.
 
     Args:
         decay: Memory of the endpoints' estimates, seconds > 0.
 
     Attributes:
         log_latency: Mean logarithm of seconds; 0 before the first success.
-        samples: Successes seen.
+        samples: Successes seen, counted up to ``MEMORY``.
+        weight: Weight of the next one.
     """
 
     __slots__ = ("decay", "log_latency", "samples", "weight")
@@ -58,14 +59,9 @@ class PoolEstimate:
     def learn(self, sample: float) -> None:
         """Take the logarithm of a success's latency into account. O(1)."""
         self.log_latency += self.weight * (sample - self.log_latency)
-        self.samples = samples = self.samples + 1
-        if samples < MEMORY:
-            self.weight = 1.0 / (samples + 1)
-
-    @property
-    def typical(self) -> float:
-        """The typical latency in seconds; 1 before the first success."""
-        return exp(self.log_latency)
+        if self.samples < MEMORY:
+            self.samples += 1
+            self.weight = 1.0 / (self.samples + 1)
 
 
 class CostEstimate:
@@ -75,17 +71,17 @@ class CostEstimate:
         log_latency: Mean logarithm of its latency in seconds; 0 if ``samples`` is.
         errors: Share of errors among its answers, 0..1, recent ones weighing more.
         samples: Answers seen since it was last left alone for ``STALE`` seconds.
-        cost: What one request alone costs, in seconds: its latency and the price of its errors.
+        log_cost: Logarithm of what one request costs, in seconds: latency and price of errors.
         at: Time of its last answer, seconds.
     """
 
-    __slots__ = ("at", "cost", "errors", "log_latency", "samples")
+    __slots__ = ("at", "errors", "log_cost", "log_latency", "samples")
 
     def __init__(self) -> None:
         self.log_latency = 0.0
         self.errors = 0.0
         self.samples = 0
-        self.cost = 0.0
+        self.log_cost = 0.0
         self.at = 0.0
 
     @property
@@ -107,7 +103,7 @@ class CostEstimate:
         sample = log(latency) if latency > LEAST_LATENCY else LEAST_LOG
         elapsed = now - self.at
         samples = self.samples
-        if elapsed - latency > STALE:  # what is known is from another time
+        if elapsed - latency > STALE:
             samples = 0
         weight = elapsed / (pool.decay + elapsed) if elapsed > 0.0 else 0.0
         weight = max(weight, 1.0 / (samples + 1))
@@ -123,14 +119,13 @@ class CostEstimate:
             self.errors += max(weight, ERROR_WEIGHT) * (1.0 - self.errors)
         self.samples = samples + 1
         self.at = now
-        self.cost = self.priced(pool)
+        self.log_cost = self.priced(pool)
 
     def priced(self, pool: PoolEstimate) -> float:
-        """Return the cost beside the pool as it is now, in seconds. O(1)."""
-        samples = self.samples
+        """Return the logarithm of the cost beside the pool as it is now. O(1)."""
         mean = self.log_latency
-        if samples < FAMILIAR:  # few samples: count the pool's own latency as one more
-            mean += (pool.log_latency - mean) / (samples + 1)
+        if self.samples < FAMILIAR:  # few samples: count the pool's own latency as one more
+            mean += (pool.log_latency - mean) / (self.samples + 1)
         if self.errors:
-            return exp(mean) + ERROR_PRICE * pool.typical * self.errors
-        return exp(mean)
+            return log(exp(mean) + ERROR_PRICE * self.errors * exp(pool.log_latency))
+        return mean

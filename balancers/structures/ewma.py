@@ -1,6 +1,6 @@
 """Averages of latency that forget with time, read without being changed.
 
-Two rules hold for both classes here. Reading projects: what a reader sees depends on the samples and
+Two rules hold for the classes here. Reading projects: what a reader sees depends on the samples and
 on the time of reading, never on who has read before. (Averages that decay when they are read
 weigh the next sample by the time since the last *read*, so that frequent readers make them
 ignore it.) And an update replaces the state by one assignment, so that readers need no lock; of two
@@ -10,9 +10,12 @@ updates at the very same moment, in two threads, one may be lost.
 from __future__ import annotations
 
 import math
-from math import exp
+from math import exp, log
 
-__all__ = ["Ewma", "PeakEwmaCell"]
+__all__ = ["Ewma", "FadingEwma", "PeakEwmaCell"]
+
+LEAST = 1e-9
+"""Seconds; ranks take whatever is quicker for this."""
 
 
 class Ewma:
@@ -54,17 +57,16 @@ class Ewma:
         return f"<{type(self).__name__} {self.value!r}>"
 
 
-class PeakEwmaCell:
-    """Finagle's peak rule: jumps to whatever is worse, decays towards whatever is better.
+class FadingEwma:
+    """The plain mean over time, fading while nothing is heard.
 
     With v the value after the last sample, dt the seconds since, and d = exp(-dt/decay):
 
-    * a sample x ≥ v makes the value x;
-    * a sample x < v makes it v·d + x·(1 - d);
+    * a sample x makes the value v·d + x·(1 - d); the first one sets it;
     * read at any time, it is v·d: an idle endpoint looks better and better, until it is tried.
 
-    So it is never below the last sample, nor below any sample so decayed, and it is monotone in
-    every sample.
+    All readings of estimates with one ``decay`` fade by the same factor, so that their order does
+    not change between samples: ``rank`` is in that order, and has no time in it.
 
     Args:
         decay: Time constant in seconds, finite and > 0.
@@ -76,7 +78,7 @@ class PeakEwmaCell:
     __slots__ = ("_state", "decay")
 
     def __init__(self, decay: float = 10.0) -> None:
-        self.decay: float = checked_decay(decay)
+        self.decay = checked_decay(decay)
         self._state: tuple[float, float] | None = None
 
     @property
@@ -86,6 +88,16 @@ class PeakEwmaCell:
 
     def observe(self, sample: float, now: float) -> None:
         """Take a sample of time ``now``, seconds; time going backwards counts as standing. O(1)."""
+        state = self._state
+        if state is not None:
+            value, stamp = state
+            now = max(stamp, now)
+            keep = exp((stamp - now) / self.decay)
+            sample = value * keep + sample * (1.0 - keep)
+        self._state = sample, now
+
+    def observe_peak(self, sample: float, now: float) -> None:
+        """Take a sample that may make the value worse, but not better than v·d. O(1)."""
         state = self._state
         if state is not None:
             value, stamp = state
@@ -103,8 +115,37 @@ class PeakEwmaCell:
         value, stamp = state
         return value * exp(min(0.0, stamp - now) / self.decay)
 
+    @property
+    def rank(self) -> float:
+        """``log(read(t)) + t/decay``, whatever the time t; infinity before the first sample."""
+        state = self._state
+        if state is None:
+            return math.inf
+        value, stamp = state
+        return log(max(value, LEAST)) + stamp / self.decay
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state!r}>"
+
+
+class PeakEwmaCell(FadingEwma):
+    """Finagle's peak rule: jumps to whatever is worse, decays towards whatever is better.
+
+    With v the value after the last sample, dt the seconds since, and d = exp(-dt/decay):
+
+    * a sample x ≥ v makes the value x;
+    * a sample x < v makes it v·d + x·(1 - d);
+    * read at any time, it is v·d: an idle endpoint looks better and better, until it is tried.
+
+    So it is never below the last sample at its time, nor below any sample so decayed, and it is
+    monotone in every sample.
+    """
+
+    __slots__ = ()
+
+    def observe(self, sample: float, now: float) -> None:
+        """Take a sample of time ``now``, seconds; time going backwards counts as standing. O(1)."""
+        self.observe_peak(sample, now)
 
 
 def checked_decay(decay: float) -> float:

@@ -183,9 +183,8 @@ def edit_table(
         if start < end and owners[rank] == index:
             new_table[start:end] = array(table.typecode, [index]) * (end - start)
     # A point's coming or going changes the slots after the point before it, up to its own, and
-    # the ranks in its own block. The last point's successor is the first, across the end.
-    dirty = {*range((points[0] >> block_shift) + 1)}
-    dirty.update(range(points[-1] >> block_shift, len(base) - 1))
+    # the ranks in its own block. The slots after the last point go with the first one.
+    dirty = set(range(points[-1] >> block_shift, len(base) - 1))
     for position in chain(gone, come):
         rank = bisect_left(points, position)
         first = points[rank - 1] >> block_shift if rank else 0

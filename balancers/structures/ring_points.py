@@ -20,7 +20,7 @@ __all__ = ["MAX_POINTS", "index_code", "point_count", "points_of", "sorted_point
 
 MAX_POINTS = 1 << 24
 
-_SUFFIXES: list[bytes] = []
+_SUFFIXES = tuple(j.to_bytes(4, "little") for j in range(1024))
 
 
 def point_count(id_: str, weight: float, vnodes: int) -> int:
@@ -60,13 +60,12 @@ def points_of(id_: str, count: int, seed: int) -> array[int]:
     Runtime complexity: O(count).
     """
     digests = (count + 1) // 2
-    while len(_SUFFIXES) < digests:
-        # Appending is atomic and the value depends on the length alone, but two threads may both
-        # append for one length; a list built aside and swapped in whole cannot go wrong.
-        _SUFFIXES[:] = [j.to_bytes(4, "little") for j in range(max(256, 2 * digests))]
+    suffixes = _SUFFIXES[:digests]
+    if digests > len(suffixes):
+        suffixes += tuple(j.to_bytes(4, "little") for j in range(len(suffixes), digests))
     data = key_bytes(id_)
     prefix = len(data).to_bytes(4, "little") + data
-    blob = b"".join([digest16(prefix + suffix, seed) for suffix in _SUFFIXES[:digests]])
+    blob = b"".join([digest16(prefix + suffix, seed) for suffix in suffixes])
     points = array("Q", blob[: 8 * count])
     if sys.byteorder == "big":
         points.byteswap()

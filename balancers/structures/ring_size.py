@@ -68,8 +68,6 @@ def _share_above(count: int, total: int, x: float) -> float:
     """Return P(Beta(count, total - count) > x), to about nine digits."""
     if x >= 1:
         return 0.0
-    if count == total or x <= 0:
-        return 1.0
     trials = total - 1
     k = count - 1
     if k >= trials * x:

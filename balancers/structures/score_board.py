@@ -2,8 +2,8 @@
 
 Four ways lead to a pick, in this order:
 
-1. A *trial*: an endpoint left alone because it was slow or failing is tried again once it has been
-   left for long enough, whatever its score (``_due_for_trial``).
+1. A *trial*: an endpoint left alone because it was slow or failing, or not heard of, is tried
+   once it has been left for long enough, whatever its score.
 2. The *remembered* best: the least score of all that have answered, from a heap. As in
    ``LoadHeap`` a score that has risen is noticed when its turn comes.
 3. The *fresh*: a few drawn from those that have not answered yet and hold no request, taken for
@@ -11,28 +11,32 @@ Four ways lead to a pick, in this order:
 4. If all of these are in use or over their share: the best of a few of any, then of all.
 
 Nobody takes more than a capped share (``ShareCap``): who has run out of tokens is left out until its
-bucket is full, but for the case that nobody is left.
+bucket is full, but for the case that nobody else is left.
+
+Scores are logarithms, so that a load counts by adding ``log(load + 1)``.
 
 Invariants (``_check``):
 
-1. ``gauge.entry`` is the one live entry of a gauge in ``best``, None while it is barred or
-   unknown; other entries are left over, and never more than the gauges plus ``_SLACK``.
-2. A live entry's score is at most the gauge's true score, unless a load fell without ``settle``.
-3. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; spot is -1 elsewhere.
-4. ``_trials`` holds at least one entry for each gauge.
+1. ``gauge.entry`` is the one live entry of a gauge in ``best``, None while it is barred, held or
+   unknown; other entries are left over, and no more than the gauges plus ``_SLACK``.
+2. A live entry is filed at most as high as the gauge's true score, unless a load fell without
+   ``settle``.
+3. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
+4. ``_trials`` holds at least one entry for each gauge; ``next_trial`` is the least due time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Hashable, Mapping, Sized
 from heapq import heapify, heappop, heappush, heapreplace
-from math import floor, inf
+from math import exp, floor, inf, log
 from typing import Generic, TypeVar, cast
 
 from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
-from balancers.structures.share_cap import Bucket, ShareCap
+from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
+from balancers.structures.share_cap import ShareCap
 
-__all__ = ["Gauge", "ScoreBoard"]
+__all__ = ["ScoreBoard"]
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -40,7 +44,7 @@ BURST = 8.0
 """Tokens a bucket holds: picks an endpoint may get beyond its capped share."""
 
 TRIAL_AGE = 20.0
-"""Seconds without a request after which the worst of endpoints is tried again."""
+"""Seconds without an answer after which the worst of endpoints is tried again."""
 
 TRIAL_PICKS = 50
 """And picks, for each endpoint of the pool, that must have gone to others meanwhile."""
@@ -48,75 +52,22 @@ TRIAL_PICKS = 50
 _SLACK = 64
 
 
-class Gauge(Bucket, Generic[Item]):
-    """One endpoint on the board.
-
-    Attributes:
-        item: Whom it stands for.
-        open: Its open leases: something with a length.
-        estimate: What is known of it.
-        score: Cost of a request over weight, in seconds; meaningless while it is unknown.
-        known: Whether it has answered.
-        held: Until when it asked to be left alone; 0 if it did not.
-    """
-
-    __slots__ = (
-        "entry",
-        "estimate",
-        "held",
-        "index",
-        "item",
-        "known",
-        "open",
-        "score",
-        "spot",
-    )
-
-    def __init__(
-        self, item: Item, index: int, leases: Sized, estimate: CostEstimate, weight: float
-    ) -> None:
-        super().__init__(weight, BURST, 0.0)
-        self.item = item
-        self.index = index
-        self.open = leases
-        self.estimate = estimate
-        self.score = 0.0
-        self.known = False
-        self.held = 0.0
-        self.entry: tuple[float, int, Gauge[Item]] | None = None
-        self.spot = -1
-
-    def refiled(self, score: float) -> tuple[float, int, Gauge[Item]]:
-        """Return its entry for a heap, filed under a score."""
-        entry = self.entry = score, self.index, self
-        return entry
-
-    def copy(self) -> Gauge[Item]:
-        """Return another gauge of the same standing, filed nowhere."""
-        twin: Gauge[Item] = Gauge(self.item, self.index, self.open, self.estimate, self.weight)
-        twin.tokens, twin.mark = self.tokens, self.mark
-        twin.barred, twin.counted = self.barred, self.counted
-        twin.score, twin.known = self.score, self.known
-        twin.held, twin.spot = self.held, self.spot
-        return twin
-
-
 class ScoreBoard(Generic[Item]):
     """The endpoints, and the search for the cheapest; not safe for use by two threads at once.
 
     Args:
         share_cap: κ: no endpoint takes more than κ times its share, a burst of 8 aside; > 1.
-        choices: Candidates drawn from the fresh, ≥ 1.
+        choices: Candidates drawn where a few are, ≥ 1.
         decay: Memory of the estimates in seconds, > 0.
         load: Returns the load of an item where other costs than 1 are in play.
 
     Attributes:
         overdrawn: Picks beyond the capped share, because nobody else was left.
         costly: Whether other costs than 1 are in play; set by the owner.
-        best: The heap of the remembered: (score, index, gauge).
+        best: The heap of the remembered: (score, gauge).
         fresh: Those that have not answered yet and hold no request.
-        next_trial: When to look for somebody to be tried again, seconds.
-        floor: No fresh endpoint's value is below this; kept up to date while there are any.
+        next_trial: When to look for somebody to be tried, seconds.
+        floor: No fresh endpoint's score is below this; kept up to date while there are any.
 
     The last four are public for an owner that writes out the usual case of ``choose`` and
     ``settle`` to save the calls.
@@ -148,16 +99,16 @@ class ScoreBoard(Generic[Item]):
         self.gauges: dict[Item, Gauge[Item]] = {}
         self.costly = False
         self.overdrawn = 0
+        self.best: list[tuple[float, Gauge[Item]]] = []
+        self.fresh: list[Gauge[Item]] = []
+        self.next_trial = inf
+        self.floor = -inf
+        self._trials: list[tuple[float, Gauge[Item]]] = []
+        self._all: list[Gauge[Item]] = []
         self._choices = choices
+        self._heaviest = 0.0  # logarithm of the largest weight
         self._load = load
         self._serial = 0
-        self._all: list[Gauge[Item]] = []
-        self.best: list[tuple[float, int, Gauge[Item]]] = []
-        self.fresh: list[Gauge[Item]] = []
-        self._trials: list[tuple[float, int, Gauge[Item]]] = []
-        self.next_trial = inf
-        self.floor = 0.0
-        self._heaviest = 1.0
 
     # -- membership ------------------------------------------------------------------------
 
@@ -175,19 +126,21 @@ class ScoreBoard(Generic[Item]):
             now: Seconds.
         """
         for item in [item for item in self.gauges if item not in weights]:
-            self._drop(self.gauges.pop(item))
+            gauge = self.gauges.pop(item)
+            gauge.entry = None
+            gauge.barred = False  # the bucket that comes back full is nobody's
+            if gauge.spot >= 0:
+                self._take_from_fresh(gauge)
         for item, weight in weights.items():
-            gauge = self.gauges.get(item)
-            if gauge is None:
+            known = self.gauges.get(item)
+            if known is None:
                 self._add(item, weight, facts(item), now)
-            elif gauge.weight != weight:
-                gauge.weight = weight
-                if gauge.known:
-                    gauge.score = gauge.estimate.cost / weight
-                    if gauge.entry is not None:
-                        self._file(gauge)
+            elif known.weight != weight:
+                known.weigh(weight)
+                if known.entry is not None:
+                    self._file(known)
         self._all = list(self.gauges.values())
-        self._heaviest = max(weights.values(), default=1.0)
+        self._heaviest = log(max(weights.values(), default=1.0))
         self.settle_floor()
         self.cap.share_among(self._all)
         self._tidy()
@@ -197,24 +150,18 @@ class ScoreBoard(Generic[Item]):
     ) -> None:
         leases, estimate = facts
         self._serial += 1
-        gauge = self.gauges[item] = Gauge(item, self._serial, leases, estimate, weight)
+        gauge = self.gauges[item] = Gauge(item, self._serial, leases, estimate, BURST)
         gauge.mark = self.cap.credit
         gauge.counted = estimate.errors < 0.5
-        if not estimate.samples:
-            estimate.at = now
-        self._schedule(gauge, now + TRIAL_AGE)
-        if estimate.samples:
-            gauge.known = True
-            gauge.score = estimate.cost / weight
+        gauge.known = estimate.samples > 0
+        gauge.weigh(weight)
+        if gauge.known:
             self._file(gauge)
-        elif not leases:
-            self.freshen(gauge)
-
-    def _drop(self, gauge: Gauge[Item]) -> None:
-        gauge.entry = None
-        gauge.barred = False  # the bucket that comes back full is nobody's
-        if gauge.spot >= 0:
-            self._take_from_fresh(gauge)
+        else:
+            estimate.at = now
+            if not leases:
+                self._freshen(gauge)
+        self._schedule(gauge, now + TRIAL_AGE / 4)
 
     # -- choosing --------------------------------------------------------------------------
 
@@ -230,18 +177,13 @@ class ScoreBoard(Generic[Item]):
         The caller opens the lease, so that ``gauge.open`` grows.
 
         Runtime complexity: O(log n) amortised; O(len(exclude) log n) more; O(n) where everybody
-        left is over its share.
+        left is over its share, and O(T) where T share the least score exactly.
         """
-        cap = self.cap
-        if cap.credit >= cap.due:
+        if self.cap.credit >= self.cap.due:
             self.readmit()
-        gauge = None
-        if now >= self.next_trial:
-            gauge = self._due_for_trial(now, exclude)
+        gauge = self._due_for_trial(now, exclude) if now >= self.next_trial else None
         if gauge is None:
-            gauge = self._remembered(random, cost) if not exclude else None
-            if exclude:
-                gauge = self._remembered_of_others(random, cost, exclude)
+            gauge = self._remembered(random, exclude)
             if self.fresh:
                 gauge = self._or_fresh(gauge, random, cost, exclude)
             if gauge is None:
@@ -250,71 +192,68 @@ class ScoreBoard(Generic[Item]):
                     return None
         if gauge.spot >= 0:
             self._take_from_fresh(gauge)
-        if cap.spend(gauge, gauge.index):
+        if self.cap.spend(gauge):
             gauge.entry = None
         return gauge
 
     def value(self, gauge: Gauge[Item], cost: float = 1.0) -> float:
-        """Return what is compared, in seconds, the lowest being best; unknowns are typical."""
-        base = gauge.score if gauge.known else self.pool.typical / gauge.weight
+        """Return the logarithm of cost × (load + cost)/weight; the unknown are typical. O(1)."""
+        score = gauge.score if gauge.known else self.pool.log_latency - gauge.log_weight
         if self.costly or cost != 1.0:
-            return base * (self._load(gauge.item) + cost)
-        return base * (len(gauge.open) + 1.0)
+            return score + log(self._load(gauge.item) + cost)
+        return score + self._log_load(gauge)
 
-    def _remembered(self, random: Callable[[], float], cost: float) -> Gauge[Item] | None:
+    def _log_load(self, gauge: Gauge[Item]) -> float:
+        """Return the logarithm of the load and 1 more; what the heap is in order of."""
+        if self.costly:
+            return log(self._load(gauge.item) + 1.0)
+        load = len(gauge.open)
+        return LOG_LOAD[load] if load < MOST else log(load + 1.0)
+
+    def _remembered(
+        self, random: Callable[[], float], exclude: Collection[Item]
+    ) -> Gauge[Item] | None:
         best = self.best
+        aside: list[Gauge[Item]] = []
+        found = None
         while best:
             entry = best[0]
-            gauge = entry[2]
+            gauge = entry[1]
             if gauge.entry is not entry:
                 heappop(best)
-                continue
-            # The heap is in order for unit costs; whoever it finds for those is the candidate.
-            if self.costly:
-                score = gauge.score * (self._load(gauge.item) + 1.0)
-            else:
-                score = gauge.score * (len(gauge.open) + 1.0)
-            if score > entry[0]:
-                entry = gauge.entry = score, gauge.index, gauge
-                heapreplace(best, entry)
-                continue
-            if len(best) > 1 and (best[1][0] == score or (len(best) > 2 and best[2][0] == score)):
-                return self._tied(entry[0], random)
-            return gauge
-        return None
-
-    def _tied(self, score: float, random: Callable[[], float]) -> Gauge[Item] | None:
-        """Return one of those filed under the least score, which several are. O(as many)."""
-        best = self.best
-        found = []
-        stack = [0]
-        while stack:  # equal keys are a subtree at the root
-            place = stack.pop()
-            if place < len(best) and best[place][0] == score:
-                gauge = best[place][2]
-                if gauge.entry is best[place] and self._unit_score(gauge) <= score:
-                    found.append(gauge)
-                stack += (2 * place + 1, 2 * place + 2)
-        found.sort(key=_index)  # the heap's order tells of the past
-        return found[floor(random() * len(found))]
-
-    def _unit_score(self, gauge: Gauge[Item]) -> float:
-        load = self._load(gauge.item) if self.costly else len(gauge.open)
-        return gauge.score * (load + 1.0)
-
-    def _remembered_of_others(
-        self, random: Callable[[], float], cost: float, exclude: Collection[Item]
-    ) -> Gauge[Item] | None:
-        aside = []
-        for item in exclude:
-            gauge = self.gauges.get(item)
-            if gauge is not None and gauge.entry is not None:
-                aside.append(gauge)
+            elif exclude and gauge.item in exclude:
+                heappop(best)
                 gauge.entry = None
-        found = self._remembered(random, cost)
+                aside.append(gauge)
+            elif (score := gauge.score + self._log_load(gauge)) > entry[0]:
+                gauge.entry = entry = score, gauge
+                heapreplace(best, entry)
+            else:
+                children = best[1:3]
+                tied = any(child[0] == entry[0] for child in children)
+                found = self._one_of_tied(entry[0], random, exclude) if tied else gauge
+                break
         for gauge in aside:
             self._file(gauge)
         return found
+
+    def _one_of_tied(
+        self, score: float, random: Callable[[], float], exclude: Collection[Item]
+    ) -> Gauge[Item]:
+        """Return one of those filed under the least score, which several are. O(as many)."""
+        best = self.best
+        found = []
+        places = [0]
+        while places:  # equal keys are a subtree at the root
+            place = places.pop()
+            if place < len(best) and best[place][0] == score:
+                gauge = best[place][1]
+                mine = gauge.entry is best[place] and gauge.item not in exclude
+                if mine and gauge.score + self._log_load(gauge) <= score:
+                    found.append(gauge)
+                places += (2 * place + 1, 2 * place + 2)
+        found.sort()  # the heap's order tells of the past
+        return found[floor(random() * len(found))]
 
     def _or_fresh(
         self,
@@ -327,22 +266,19 @@ class ScoreBoard(Generic[Item]):
         fresh = self.fresh
         if exclude:
             fresh = [one for one in fresh if one.item not in exclude]
-            if not fresh:
-                return gauge
-        drawn = [fresh[floor(random() * len(fresh))] for _ in range(self._choices)]
-        values = [self.value(one, cost) for one in drawn]
-        least = min(values)
-        if gauge is None or least <= self.value(gauge, cost):
-            return drawn[values.index(least)]
+        if not fresh:
+            return gauge
+        best = self._least(self._few(fresh, random), random, cost)
+        if gauge is None or self.value(best, cost) <= self.value(gauge, cost):
+            return best
         return gauge
 
     def _last_resort(
         self, random: Callable[[], float], cost: float, exclude: Collection[Item]
     ) -> Gauge[Item] | None:
         """Return the best there is when everybody good is in use or over its share."""
-        everybody = self._all
-        drawn = [everybody[floor(random() * len(everybody))] for _ in range(self._choices)]
-        for among in (drawn, everybody):
+        there: list[Gauge[Item]] = []
+        for among in (self._few(self._all, random), self._all):
             there = [gauge for gauge in among if gauge.item not in exclude]
             willing = [gauge for gauge in there if not gauge.barred and not gauge.held]
             if willing:
@@ -358,6 +294,10 @@ class ScoreBoard(Generic[Item]):
             able = [gauge for gauge in there if tokens(gauge) == most]
         return self._least(able, random, cost)
 
+    def _few(self, among: list[Gauge[Item]], random: Callable[[], float]) -> list[Gauge[Item]]:
+        size = len(among)
+        return [among[floor(random() * size)] for _ in range(self._choices if size else 0)]
+
     def _least(
         self, among: list[Gauge[Item]], random: Callable[[], float], cost: float
     ) -> Gauge[Item]:
@@ -365,42 +305,6 @@ class ScoreBoard(Generic[Item]):
         least = min(values)
         tied = [gauge for gauge, value in zip(among, values, strict=True) if value == least]
         return tied[floor(random() * len(tied))] if len(tied) > 1 else tied[0]
-
-    def _due_for_trial(self, now: float, exclude: Collection[Item]) -> Gauge[Item] | None:
-        """Return an endpoint whose time has come to be tried again, if there is one.
-
-        One that costs c times the typical endpoint waits for 1 - 1/c of the whole time: the
-        worse, the longer, but never longer than the whole, nor less than a quarter. So does one
-        that nobody has heard of yet. Looks at one endpoint a call.
-        """
-        gauge = self._trials[0][2]
-        if self.gauges.get(gauge.item) is not gauge:
-            heappop(self._trials)
-            self.next_trial = self._trials[0][0] if self._trials else inf
-            return None
-        wait = 0.25
-        if gauge.known and gauge.estimate.cost > 0.0:
-            wait = max(wait, 1.0 - self.pool.typical / gauge.estimate.cost)
-        due = gauge.held or gauge.estimate.at + wait * TRIAL_AGE
-        if due <= now:
-            turns = (self.cap.credit - gauge.mark) / self.cap.rate  # picks since its last one
-            ready = not gauge.barred and not gauge.open
-            if ready and (gauge.held or turns > wait * TRIAL_PICKS * len(self._all)):
-                gauge.held = 0.0
-                self._reschedule(gauge, now + TRIAL_AGE / 4)
-                return None if gauge.item in exclude else gauge
-            due = now + TRIAL_AGE / 20
-        self._reschedule(gauge, due)
-        return None
-
-    def _reschedule(self, gauge: Gauge[Item], due: float) -> None:
-        """Look at the first of the trials again at ``due``."""
-        heapreplace(self._trials, (due, gauge.index, gauge))
-        self.next_trial = self._trials[0][0]
-
-    def _schedule(self, gauge: Gauge[Item], due: float) -> None:
-        heappush(self._trials, (due, gauge.index, gauge))
-        self.next_trial = self._trials[0][0]
 
     def copy(self) -> ScoreBoard[Item]:
         """Return a board that chooses what this one would, by the same numbers. O(n).
@@ -410,27 +314,56 @@ class ScoreBoard(Generic[Item]):
         twin: ScoreBoard[Item] = ScoreBoard(
             self.cap.cap, self._choices, self.pool.decay, self._load
         )
-        twin.pool = self.pool
-        twin.costly = self.costly
-        twin.floor, twin._heaviest = self.floor, self._heaviest
-        copies = {id(gauge): gauge.copy() for gauge in self._all}
+        twin.pool, twin.costly = self.pool, self.costly
+        twin.next_trial, twin.floor, twin._heaviest = self.next_trial, self.floor, self._heaviest
+        copies = {gauge: gauge.copy() for gauge in self._all}
         twin._all = list(copies.values())
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
-        twin.fresh = [copies[id(gauge)] for gauge in self.fresh]
-        twin.best = [
-            copies[id(gauge)].refiled(score)
-            for score, _, gauge in [e for e in self.best if e[2].entry is e]
-        ]
+        twin.fresh = [copies[gauge] for gauge in self.fresh]
+        for score, gauge in [entry for entry in self.best if entry[1].entry is entry]:
+            copies[gauge].entry = entry = score, copies[gauge]
+            twin.best.append(entry)
         heapify(twin.best)
-        twin._trials = [
-            (due, index, copies[id(gauge)])
-            for due, index, gauge in self._trials
-            if id(gauge) in copies
-        ]
+        twin._trials = [(due, copies[g]) for due, g in self._trials if g in copies]
         heapify(twin._trials)
-        twin.next_trial = twin._trials[0][0] if twin._trials else inf
         twin.cap.take_over(self.cap, copies)
         return twin
+
+    # -- trials ----------------------------------------------------------------------------
+
+    def _due_for_trial(self, now: float, exclude: Collection[Item]) -> Gauge[Item] | None:
+        """Return an endpoint whose time has come to be tried, if there is one.
+
+        One that costs c times the typical endpoint waits for 1 - 1/c of the whole time: the
+        worse, the longer, but never longer than the whole, nor less than a quarter. Looks at
+        one endpoint a call.
+        """
+        trials = self._trials
+        gauge = trials[0][1]
+        if self.gauges.get(gauge.item) is not gauge:
+            heappop(trials)
+            self.next_trial = trials[0][0] if trials else inf
+            return None
+        wait = 0.25
+        if gauge.known:
+            wait = max(wait, 1.0 - exp(min(0.0, self.pool.log_latency - gauge.estimate.log_cost)))
+        due = gauge.held or gauge.estimate.at + wait * TRIAL_AGE
+        ready = False
+        if due <= now:
+            due = now + TRIAL_AGE / 20  # look again soon
+            others = (self.cap.credit - gauge.mark) / self.cap.rate  # picks since its last one
+            enough = gauge.held or others > wait * TRIAL_PICKS * len(self._all)
+            ready = bool(enough) and not gauge.barred and not gauge.open
+        if ready:
+            gauge.held = 0.0
+            due = now + TRIAL_AGE / 4
+        heapreplace(trials, (due, gauge))
+        self.next_trial = trials[0][0]
+        return gauge if ready and gauge.item not in exclude else None
+
+    def _schedule(self, gauge: Gauge[Item], due: float) -> None:
+        heappush(self._trials, (due, gauge))
+        self.next_trial = self._trials[0][0]
 
     # -- learning --------------------------------------------------------------------------
 
@@ -453,71 +386,62 @@ class ScoreBoard(Generic[Item]):
         if gauge is None:
             return
         if success is not None:
-            estimate = gauge.estimate
-            estimate.learn(now, latency, success, self.pool)
+            gauge.estimate.learn(now, latency, success, self.pool)
             gauge.known = True
-            gauge.score = estimate.cost / gauge.weight
-            if (estimate.errors < 0.5) is not gauge.counted:
+            gauge.score = gauge.estimate.log_cost - gauge.log_weight
+            if (gauge.estimate.errors < 0.5) is not gauge.counted:
                 gauge.counted = not gauge.counted
                 self.cap.share_among(self._all)
             if self.fresh:
                 self.settle_floor()
-        if not gauge.known:
-            if not gauge.open and gauge.spot < 0 and not gauge.barred:
-                self.freshen(gauge)
-            return
-        if hold:
+        if hold > 0.0 and gauge.known:
             gauge.held = now + hold
             gauge.entry = None
             self._schedule(gauge, gauge.held)
         if gauge.barred or gauge.held:
             return
-        if self.costly:
-            score = gauge.score * (self._load(gauge.item) + 1.0)
-        else:
-            score = gauge.score * (len(gauge.open) + 1.0)
-        entry = gauge.entry
-        if entry is None or score < entry[0]:
-            entry = gauge.entry = score, gauge.index, gauge
-            heappush(self.best, entry)
+        if not gauge.known:
+            if not gauge.open and gauge.spot < 0:
+                self._freshen(gauge)
+            return
+        score = gauge.score + self._log_load(gauge)
+        if gauge.entry is None or score < gauge.entry[0]:
+            self._file(gauge)
             self.tidy_if_needed()
-
-    def settle_floor(self) -> None:
-        """Bring ``floor`` up to date. O(1)."""
-        self.floor = self.pool.typical / self._heaviest
 
     def readmit(self) -> None:
         """Let those whose buckets are full again take part. O(log n) each."""
         gauges = self.gauges
         for bucket in self.cap.refilled():
             gauge = cast("Gauge[Item]", bucket)
-            if gauges.get(gauge.item) is not gauge:
-                continue
-            if gauge.known:
-                if not gauge.held:
+            if gauges.get(gauge.item) is gauge and not gauge.held:
+                if gauge.known:
                     self._file(gauge)
-            elif not gauge.open and gauge.spot < 0:
-                self._freshen(gauge)
+                elif not gauge.open and gauge.spot < 0:
+                    self._freshen(gauge)
 
-    def _file(self, gauge: Gauge[Item]) -> None:
-        load = self._load(gauge.item) if self.costly else len(gauge.open)
-        entry = gauge.entry = gauge.score * (load + 1.0), gauge.index, gauge
-        heappush(self.best, entry)
+    def settle_floor(self) -> None:
+        """Bring ``floor`` up to date. O(1)."""
+        self.floor = self.pool.log_latency - self._heaviest
 
     def tidy_if_needed(self) -> None:
-        """Drop what is left over in the heaps, once it is more than what lives. O(1), amortised."""
+        """Drop what is left over in the heaps, once that is more than what lives. O(1) amortised."""
         if len(self.best) > 2 * len(self._all) + _SLACK:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Drop what is left over in the heaps. O(n)."""
-        self.best = [entry for entry in self.best if entry[2].entry is entry]
+        self.best = [entry for entry in self.best if entry[1].entry is entry]
         heapify(self.best)
         gauges = self.gauges
-        self._trials = [e for e in self._trials if gauges.get(e[2].item) is e[2]]
+        self._trials = [trial for trial in self._trials if gauges.get(trial[1].item) is trial[1]]
         heapify(self._trials)
+        self.next_trial = self._trials[0][0] if self._trials else inf
 
-    def freshen(self, gauge: Gauge[Item]) -> None:
+    def _file(self, gauge: Gauge[Item]) -> None:
+        gauge.entry = entry = gauge.score + self._log_load(gauge), gauge
+        heappush(self.best, entry)
+
+    def _freshen(self, gauge: Gauge[Item]) -> None:
         gauge.spot = len(self.fresh)
         self.fresh.append(gauge)
 
@@ -529,20 +453,18 @@ class ScoreBoard(Generic[Item]):
         gauge.spot = -1
 
     def _check(self) -> None:
-        live = sum(1 for entry in self.best if entry[2].entry is entry)
-        filed = [gauge for gauge in self._all if gauge.entry is not None]
-        assert live == len(filed)
         assert self._all == list(self.gauges.values())
-        for gauge in filed:
+        live = [entry[1] for entry in self.best if entry[1].entry is entry]
+        assert sorted(live) == sorted(gauge for gauge in self._all if gauge.entry is not None)
+        assert len(self.best) <= 2 * len(self._all) + _SLACK + 1
+        for gauge in live:
             assert gauge.known
             assert not gauge.barred
+            assert not gauge.held
             assert gauge.entry is not None
-            assert gauge.entry[0] <= self._unit_score(gauge) * (1.0 + 1e-9)
+            assert gauge.entry[0] <= gauge.score + self._log_load(gauge) + 1e-9
         for spot, gauge in enumerate(self.fresh):
             assert gauge.spot == spot
             assert not gauge.known
-        assert {id(entry[2]) for entry in self._trials} >= {id(gauge) for gauge in self._all}
-
-
-def _index(gauge: Gauge[Item]) -> int:
-    return gauge.index
+        assert {trial[1] for trial in self._trials} >= set(self._all)
+        assert self.next_trial == (self._trials[0][0] if self._trials else inf)

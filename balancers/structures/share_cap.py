@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
+from typing import Any
 
 __all__ = ["Bucket", "ShareCap", "checked_cap"]
 
@@ -30,20 +31,25 @@ class Bucket:
     """The tokens of one member, up to date as of ``mark``.
 
     Attributes:
+        serial: Orders buckets, where nothing else does.
         weight: What its fair share is in proportion to, > 0.
         tokens: Tokens when the common credit stood at ``mark``.
         barred: Whether it waits to be full again.
         counted: Whether it is among those that the fair shares are shares of.
     """
 
-    __slots__ = ("barred", "counted", "mark", "tokens", "weight")
+    __slots__ = ("barred", "counted", "mark", "serial", "tokens", "weight")
 
-    def __init__(self, weight: float, tokens: float, mark: float) -> None:
-        self.weight = weight
+    def __init__(self, serial: int, tokens: float) -> None:
+        self.serial = serial
+        self.weight = 1.0
         self.tokens = tokens
-        self.mark = mark
+        self.mark = 0.0
         self.barred = False
         self.counted = True
+
+    def __lt__(self, other: Bucket) -> bool:
+        return self.serial < other.serial
 
 
 class ShareCap:
@@ -67,7 +73,7 @@ class ShareCap:
         self.credit = 0.0
         self.due = math.inf
         self.rate = 0.0
-        self._waiting: list[tuple[float, int, Bucket]] = []
+        self._waiting: list[tuple[float, Bucket]] = []
 
     def share_among(self, buckets: Sequence[Bucket]) -> None:
         """Take W anew: the weight of those of the buckets that count, or of all if none. O(n)."""
@@ -80,27 +86,22 @@ class ShareCap:
         gained = bucket.tokens + bucket.weight * (self.credit - bucket.mark)
         return min(gained, self.burst)
 
-    def spend(self, bucket: Bucket, serial: int) -> bool:
-        """Charge a pick to a bucket that is not barred; return whether that bars it.
-
-        ``serial`` is any number of the caller's that orders buckets due at the same moment.
-        """
+    def spend(self, bucket: Bucket) -> bool:
+        """Charge a pick to a bucket; return whether that bars it. O(1), or O(log n) if so."""
         self.credit = credit = self.credit + self.rate
         tokens = bucket.tokens + bucket.weight * (credit - bucket.mark)
-        if tokens > self.burst:
-            tokens = self.burst
-        bucket.tokens = tokens = tokens - 1.0
+        bucket.tokens = tokens = min(tokens, self.burst) - 1.0
         bucket.mark = credit
         if tokens > 0.0 or bucket.barred:
             return False
-        self.bar(bucket, serial)
+        self.bar(bucket)
         return True
 
-    def bar(self, bucket: Bucket, serial: int) -> None:
+    def bar(self, bucket: Bucket) -> None:
         """Bar a bucket until it is full; its tokens are up to date. O(log n)."""
         bucket.barred = True
         due = self.credit + (self.burst - bucket.tokens) / bucket.weight
-        heappush(self._waiting, (due, serial, bucket))
+        heappush(self._waiting, (due, bucket))
         self.due = self._waiting[0][0]
 
     def refilled(self) -> list[Bucket]:
@@ -108,21 +109,17 @@ class ShareCap:
         waiting = self._waiting
         found = []
         while waiting and waiting[0][0] <= self.credit:
-            bucket = heappop(waiting)[2]
+            bucket = heappop(waiting)[1]
             if bucket.barred:
                 bucket.barred = False
                 found.append(bucket)
         self.due = waiting[0][0] if waiting else math.inf
         return found
 
-    def take_over(self, other: ShareCap, copies: Mapping[int, Bucket]) -> None:
-        """Become a copy of another one, over copies of its buckets by ``id``. O(n)."""
+    def take_over(self, other: ShareCap, copies: Mapping[Any, Bucket]) -> None:
+        """Become a copy of another one, over copies of its buckets. O(n)."""
         self.credit, self.rate, self.due = other.credit, other.rate, other.due
-        self._waiting = [
-            (due, serial, copies[id(bucket)])
-            for due, serial, bucket in other._waiting
-            if id(bucket) in copies
-        ]
+        self._waiting = [(due, copies[b]) for due, b in other._waiting if b in copies]
 
 
 def checked_cap(cap: float) -> float:

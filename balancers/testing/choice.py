@@ -193,7 +193,7 @@ def check_fair_ties(factory: Factory, **traits: Unpack[Traits]) -> None:
     ids = "abcde"
     members = subject.members(ids, subject.weights[0])
     rng = Random(subject.seed)
-    trials = 3_000
+    trials = 2_000
 
     def fresh(history: Callable[[Balancer], list[Pick]]) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -209,7 +209,7 @@ def check_fair_ties(factory: Factory, **traits: Unpack[Traits]) -> None:
         clock = ManualClock()
         balancer = subject.build(members, rng=rng, clock=clock)
         counts: Counter[str] = Counter()
-        for _ in range(4 * trials):
+        for _ in range(6 * trials):
             with balancer.pick() as pick:
                 clock.advance(seconds)
             counts[pick.endpoint.id] += 1

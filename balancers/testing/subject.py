@@ -52,7 +52,8 @@ class Traits(TypedDict, total=False):
 
     Attributes:
         keyed: The key decides the choice. Default: the factory's own ``keyed``, else False.
-        keys: Keys it takes, at least 20 of them. Default: text, bytes and integers.
+        keys: Keys it takes, at least 20 of them if it is keyed. Default: text, bytes and
+            integers. ``(None,)`` where a key is a session, which may stay at weight 0.
         bad_keys: Keys it must refuse with a TypeError. Default: booleans, floats, lists, objects.
         weights: Positive weights to try; ``(1.0,)`` where unequal ones are refused.
         foretells: ``explain().chosen`` is who the next pick gets. Default: True.

@@ -152,11 +152,12 @@ def test_envoy_default_sizes():
 
 def test_grpc_orders_by_key():
     """The ring of gRPC does not depend on the order given; Envoy's does where points are short."""
-    weights = dict(zip(HOSTS, (3, 1, 4, 1, 5, 9), strict=True))
+    weights = dict(zip(HOSTS, (3, 2, 4, 2, 5, 9), strict=True))
     backwards = dict(reversed(weights.items()))
-    points = list(GrpcRing(weights, min_size=100).points())
-    assert points == list(GrpcRing(backwards, min_size=100).points())
-    assert points == list(EnvoyRing(weights, min_size=100, max_size=4096).points())
+    points = list(GrpcRing(weights, min_size=40, max_size=40).points())
+    assert points == list(GrpcRing(backwards, min_size=40, max_size=40).points())
+    assert points == list(EnvoyRing(weights, min_size=40, max_size=40).points())
+    assert points != list(EnvoyRing(backwards, min_size=40, max_size=40).points())
 
 
 def test_grpc_starves_loudly():
@@ -289,6 +290,13 @@ def test_ketama_positions():
     assert ring.owner("VDEAAAAA") == points[0][1]
 
 
+@pytest.mark.parametrize(("servers", "groups"), [(24, 40), (25, 39), (100, 39), (101, 40)])
+def test_ketama_counts_in_single_precision(servers: int, groups: int):
+    """Equal servers have 40 groups of four points, or 39 where single precision falls short."""
+    ring = KetamaRing([f"10.0.1.{i}:1" for i in range(servers)])
+    assert len(list(ring.points())) == servers * groups * 4
+
+
 def test_ketama_default_port():
     """A server on port 11211 is one server with or without the port, except in its id."""
     with_port, without = KetamaRing(["a:11211", "b:11212"]), KetamaRing(["a", "b:11212"])
@@ -308,6 +316,19 @@ def test_haproxy_nodes():
     """Server 1 of weight 1 has the sixteen nodes avalanche(4096 + i)."""
     ring = HaproxyRing({"1": 1})
     assert sorted(ring._nodes) == sorted(avalanche(4096 + i) for i in range(16))
+
+
+def test_haproxy_ties_go_to_the_node_before(monkeypatch: pytest.MonkeyPatch):
+    """Halfway between two nodes the one before wins, by the arcs and by the walk alike."""
+    monkeypatch.setattr(HaproxyRing, "_hash", lambda self, data: int(data))
+    ring = HaproxyRing({"1": 1, "2": 1, "3": 2})
+    nodes, owners = list(ring._nodes), list(ring._node_owners)
+    for at, (node, owner) in enumerate(zip(nodes, owners, strict=True)):
+        gap = (nodes[(at + 1) % len(nodes)] - node) % ring.size
+        for ahead in range(gap // 2 - 1, gap // 2 + 2):
+            key = str((node + ahead) % ring.size)
+            nearest = owner if ahead <= gap - ahead else owners[(at + 1) % len(nodes)]
+            assert ring.locate(key) == next(ring.walk_indices(key)) == nearest
 
 
 @pytest.mark.parametrize("id_", ["0", "-1", "a", "", "1.5", "2147483648", "٣"])

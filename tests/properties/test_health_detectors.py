@@ -21,6 +21,7 @@ outcomes = st.lists(st.booleans(), max_size=60)
 
 
 def feed(detector, good: bool, at: float = 0.0) -> str | None:
+    """Tell a detector of an outcome; return its verdict."""
     if good:
         detector.succeeded(at, None)
         return None
@@ -220,9 +221,7 @@ def test_lone_endpoint_has_no_others() -> None:
 @given(st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), max_size=80))
 def test_ratio_counts_the_last_buckets(events: list[tuple[float, bool]]) -> None:
     """It trips exactly when the last ten buckets hold enough requests and enough failures."""
-    policy = HealthPolicy(
-        failure_ratio=0.5, failure_ratio_window=10.0, failure_ratio_requests=4
-    )
+    policy = HealthPolicy(failure_ratio=0.5, failure_ratio_window=10.0, failure_ratio_requests=4)
     detector = Ratio(policy)
     now = 0.0
     seen: list[tuple[int, bool]] = []

@@ -137,6 +137,17 @@ def test_equal_points_go_to_the_smaller_id(
         assert ring.arcs() == {id_: HashRing(after, 4).arcs()[id_] for id_ in ring.ids}
 
 
+def test_updated_outgrows_its_table(always_patched: None):
+    """A ring whose points double one member at a time gets a new table when codes run out."""
+    weights = {f"n{i:03}": 1 for i in range(160)}
+    ring = HashRing(weights, 5)
+    assert ring._table.typecode == "B"
+    for id_ in list(weights):
+        weights[id_] = 2
+        ring = ring.updated(weights)
+    ring._check()
+
+
 @given(whole(1, 3), st.sampled_from("abcdef"), st.integers(1, 4))
 def test_a_change_moves_only_what_it_must(weights: dict[str, int], id_: str, weight: int):
     """Keys move only to a newcomer, only from a leaver, and with a weight only its way."""

@@ -18,6 +18,7 @@ memberships = st.dictionaries(names, st.sampled_from((0.0, 1.0, 1.0, 2.0, 5.0)),
 
 
 def policies() -> st.SearchStrategy[HealthPolicy]:
+    """Policies whose every time is a multiple of half a second."""
     return st.builds(
         CALM.but,
         consecutive_failures=st.sampled_from((None, 1, 2, 3)),
@@ -97,6 +98,7 @@ TestHealthMachine = HealthMachine.TestCase
 def test_walks_reach_every_row_of_the_table(monkeypatch) -> None:
     """Random walks take every way the table has, beside the model."""
     taken = set()
+
     def fire(self, entry, trigger, at, reason, **details) -> bool:
         before = entry.state
         moved = original(self, entry, trigger, at, reason, **details)

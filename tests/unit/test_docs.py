@@ -16,6 +16,7 @@ from documents import Block, anchors, blocks, links, name, pages
 from source_tree import ROOT
 
 import balancers
+from balancers import compose
 from balancers.policies import registered, registry
 
 SECTIONS = ["Guarantees", "Use when", "Avoid when", "Cost", "Source"]
@@ -101,8 +102,10 @@ def test_reference_names_everything_public():
     """Each public name of the root is described on a page of the reference."""
     text = "".join(page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
     described = set(re.findall(r"(?:auto\w+|py:data):: balancers\.(\w+)", text))
-    if "{{ policies }}" in text:
-        described |= set(registered())
+    described |= set(re.findall(r"\{\{ class (\w+) \}\}", text))
+    for mark, names in {"policies": registered(), "composites": compose.__all__}.items():
+        if f"{{{{ {mark} }}}}" in text:
+            described |= set(names)
     if "automodule:: balancers.errors" in text:
         described |= set(balancers.errors.__all__)
 

@@ -25,7 +25,7 @@ STOREYS = [
     ["balancers.policies.registry"],  # L4
     ["balancers.policies.*"],
     ["balancers.policies"],
-    ["balancers.compose"],  # L5
+    ["balancers.compose", "balancers.overload"],  # L5
     ["balancers"],  # names only
     ["balancers.testing"],
     ["balancers.simulation", "balancers.adapters"],

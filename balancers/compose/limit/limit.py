@@ -34,13 +34,13 @@ from typing import Any, Unpack
 
 from balancers.compose.composite import Branch, PolicyFactory
 from balancers.compose.limit.ticket import Ticket
-from balancers.compose.options import checked_count, checked_seconds
 from balancers.compose.solo import EVERYBODY, Solo
 from balancers.compose.spread import Spread
 from balancers.core.checks import checked_exclude
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_seconds, checked_whole
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.errors import NoEligibleEndpointError, NoEndpointError
@@ -92,9 +92,9 @@ class Limit(Solo):
             raise ValueError("Limit needs per_endpoint= or total=, or both")
         self._cap = per_endpoint
         if per_endpoint is not None and not callable(per_endpoint):
-            checked_count("per_endpoint", per_endpoint)
-        self._total = None if total is None else checked_count("total", total)
-        self._longest = checked_count("queue", queue, 0)
+            checked_whole("per_endpoint", per_endpoint)
+        self._total = None if total is None else checked_whole("total", total)
+        self._longest = checked_whole("queue", queue, 0)
         self._lock = Lock()
         self._open: set[int] = set()
         self._full: set[str] = set()
@@ -117,7 +117,7 @@ class Limit(Solo):
 
     def _cap_of(self, endpoint: Endpoint) -> int:
         if callable(self._cap):
-            return checked_count(f"per_endpoint of {endpoint.id!r}", self._cap(endpoint))
+            return checked_whole(f"per_endpoint of {endpoint.id!r}", self._cap(endpoint))
         assert self._cap is not None
         return self._cap
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from balancers.core.ledger import Cell
 from balancers.core.view import View
-from balancers.endpoint import Endpoint
 from balancers.health.states import Admin, HealthState
 
 __all__ = ["Seats"]
@@ -22,23 +21,23 @@ class Seats:
         members: Every member's cell, by id.
     """
 
-    __slots__ = ("_able", "_held", "_since", "members")
+    __slots__ = ("_able", "_since", "members")
 
     def __init__(self, view: View, cells: Mapping[str, Cell]) -> None:
         self.members: dict[str, Cell] = {
             endpoint.id: cells[endpoint.id] for endpoint in view.roster
         }
         self._able = {e.id: c for e, c in zip(view.endpoints, view.cells, strict=True)}
-        self._held = {
-            endpoint.id: self.members[endpoint.id]
-            for endpoint in view.roster
-            if endpoint.id not in self._able and _drains(endpoint, self.members[endpoint.id])
-        }
         self._since: dict[str, float] = {}
 
     def cell(self, name: str) -> Cell | None:
         """Return the cell of an endpoint that may hold sessions, None of any other. O(1)."""
-        return self._able.get(name) or self._held.get(name)
+        found = self._able.get(name)
+        if found is None:
+            cell = self.members.get(name)
+            if cell is not None and _drains(cell):
+                return cell
+        return found
 
     def admits(self, cell: Cell) -> bool:
         """Whether the cell takes this pick; on probation that uses up a permit."""
@@ -66,12 +65,14 @@ class Seats:
         return -1.0 if since is None else now - since
 
 
-def _drains(endpoint: Endpoint, cell: Cell) -> bool:
-    """Whether the endpoint is kept from new picks by the operator alone."""
-    entry = cell.entry
+def _drains(cell: Cell) -> bool:
+    """Whether the endpoint, no candidate, is kept from new picks by the operator alone."""
+    entry, idle = cell.entry, cell.endpoint.weight == 0.0
     if entry is None:
-        return endpoint.weight == 0.0
+        return idle
     standing = entry.standing
     if standing.state in _UNFIT or standing.admin is Admin.DISABLED:
         return False
-    return endpoint.weight == 0.0 or standing.admin is Admin.DRAINING
+    if standing.admin is Admin.DRAINING:
+        return bool(entry.registry.policy.drain_sticky)
+    return idle

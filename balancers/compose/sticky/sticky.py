@@ -34,7 +34,6 @@ from threading import Lock
 from typing import Any, Literal, Unpack
 
 from balancers.compose.composite import Branch, Group, PolicyFactory
-from balancers.compose.options import checked_count, checked_seconds
 from balancers.compose.solo import EVERYBODY, Solo
 from balancers.compose.spread import Spread
 from balancers.compose.sticky.seats import Seats
@@ -49,6 +48,7 @@ from balancers.core.bound import LoadBound
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_seconds, checked_whole
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key, key_bytes
@@ -121,12 +121,11 @@ class Sticky(Solo):
         self._wall: Clock = wall_clock or _never
         self._table: SessionTable | None = None
         if mode == "table":
-            if checked_seconds("idle", idle) == 0.0:
-                raise ValueError("idle must be > 0")
-            self._table = SessionTable(float(idle), checked_count("max_sessions", max_sessions))
+            idle = checked_seconds("idle", idle, above=True)
+            self._table = SessionTable(idle, checked_whole("max_sessions", max_sessions))
         self._returns = failback == "return"
         self._return_after = checked_seconds("return_after", return_after)
-        checked_count("min_load", min_load)
+        checked_whole("min_load", min_load)
         self._bound = None if load_factor is None else LoadBound(load_factor, min_load)
         self._parse = parse
         self._lock = Lock()  # guards the table

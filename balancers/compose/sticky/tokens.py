@@ -17,8 +17,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from balancers.compose.options import checked_seconds
 from balancers.core.lease import Pick, TrackedPick
+from balancers.core.numbers import checked_seconds
 from balancers.protocol import Clock
 from balancers.structures.session_table import Session
 
@@ -199,8 +199,7 @@ def tokens_for(
     if max_age is not None:
         if mode != "cookie":
             raise ValueError(f"mode {mode!r} has no use for max_age: only signed tokens are dated")
-        if checked_seconds("max_age", max_age) == 0.0:
-            raise ValueError("max_age must be > 0")
+        checked_seconds("max_age", max_age, above=True)
         if wall_clock is None:
             raise ValueError("max_age needs wall_clock=, time.time for one")
     if mode in ("table", "header"):

@@ -34,11 +34,11 @@ from fractions import Fraction
 from typing import Literal, Unpack
 
 from balancers.compose.composite import Branch, Composite, Group, PolicyFactory
-from balancers.compose.options import checked_count
 from balancers.compose.solo import ONLY
 from balancers.compose.spread import Spread
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_whole
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.hashing import Key, key_bytes
@@ -91,7 +91,7 @@ class Subset(Composite):
         clients: int | Collection[Key] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._size = checked_count("size", size)
+        self._size = checked_whole("size", size)
         key_bytes(seed)  # raises for what is no key
         if method not in ("random", "aperture", "golden"):
             raise ValueError(f'method is "random", "aperture" or "golden", not {method!r}')
@@ -126,7 +126,9 @@ class Subset(Composite):
             chosen = ring[: self._size]
         else:
             chosen = self._arc(ring, able)
-        return {ONLY: Group(tuple(chosen))}
+        by_id = {endpoint.id: endpoint for endpoint in chosen}
+        # In the order given: it means something to some policies.
+        return {ONLY: Group(tuple(by_id[e.id] for e in view.roster if e.id in by_id))}
 
     def _arc(self, ring: list[Endpoint], able: Collection[str]) -> list[Endpoint]:
         """Return the members under the client's arc, weighed by how much of each it covers."""
@@ -176,7 +178,7 @@ def _coordinate(seed: Key, clients: int | Collection[Key] | None) -> tuple[int, 
     if clients is None:
         raise ValueError('method "aperture" needs clients=, their number or their identities')
     if isinstance(clients, int):
-        checked_count("clients", clients)
+        checked_whole("clients", clients)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise TypeError(f"seed is the client's index, an int, not {seed!r}")
         if not 0 <= seed < clients:

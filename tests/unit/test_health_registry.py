@@ -1,0 +1,428 @@
+"""``HealthRegistry``: membership, the operator, events, and what is refused."""
+
+import gc
+import json
+import logging
+import math
+from random import Random
+
+import pytest
+from health_models import CALM, FakeBalancer, registry_at
+
+from balancers import Outcome
+from balancers.health import Admin, HealthEvent, HealthPolicy, HealthRegistry, HealthState
+from balancers.testing import ManualClock
+
+
+def eject(registry: HealthRegistry, name: str) -> None:
+    """Fail as often in a row as it takes."""
+    for _ in range(registry.policy.consecutive_failures or 0):
+        registry.record(name, Outcome.FAILURE)
+
+
+# -- membership ----------------------------------------------------------------------------
+
+
+def test_unknown_ids() -> None:
+    """``record*`` return False for an id nobody holds, ``state`` raises, and neither makes one."""
+    registry, _ = registry_at()
+
+    assert not registry.record("a", Outcome.SUCCESS)
+    assert not registry.record_probe("a", ok=True)
+    with pytest.raises(KeyError, match="'a'"):
+        registry.state("a")
+    assert registry.snapshot()["endpoints"] == {}
+
+
+def test_facts_live_as_long_as_a_holder() -> None:
+    """Facts survive updates of one holder while another holds the id, and no longer."""
+    registry, _ = registry_at()
+    one = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    two = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    eject(registry, "a")
+    one.update({"b": 1.0})
+
+    assert registry.state("a") is HealthState.EJECTED
+    assert one.entries["b"] is two.entries["b"]
+    one.update(dict.fromkeys("ab", 2.0))
+    assert one.entries["a"] is two.entries["a"]
+    assert registry.state("a") is HealthState.EJECTED
+    for balancer in (one, two):
+        balancer.update({"b": 1.0})
+    with pytest.raises(KeyError):
+        registry.state("a")
+    one.update(dict.fromkeys("ab", 1.0))
+    assert registry.state("a") is HealthState.UNKNOWN
+
+
+def test_late_settlement_of_a_dropped_entry_touches_nobody() -> None:
+    """After remove and re-add, the old entry's outcomes do not reach the new one."""
+    registry, _ = registry_at()
+    balancer = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    old = balancer.entries["a"]
+    balancer.update(dict.fromkeys("bc", 1.0))
+    balancer.update(dict.fromkeys("abc", 1.0))
+    for outcome in (Outcome.FAILURE, Outcome.FAILURE, Outcome.SUCCESS, Outcome.CANCELLED):
+        old.settle(outcome)
+
+    assert balancer.entries["a"] is not old
+    assert registry.state("a") is HealthState.UNKNOWN
+    assert registry.events() == ()
+
+
+def test_a_balancer_is_held_weakly() -> None:
+    """When a balancer is gone its ids go, without ``release``."""
+    registry, _ = registry_at()
+    balancer = FakeBalancer(registry, {"a": 1.0})
+    assert registry.record("a", Outcome.SUCCESS)
+    del balancer
+    gc.collect()
+
+    assert not registry.record("a", Outcome.SUCCESS)
+    registry._check()
+
+
+def test_release_is_for_good_and_idempotent() -> None:
+    """A released attachment holds nothing and can hold nothing."""
+    registry, _ = registry_at()
+    balancer = FakeBalancer(registry, {"a": 1.0})
+    balancer.attachment.release()
+    balancer.attachment.release()
+
+    assert not registry.record("a", Outcome.SUCCESS)
+    with pytest.raises(RuntimeError, match="released"):
+        balancer.attachment.hold({"a": 1.0})
+
+
+def test_track_replaces_what_was_tracked() -> None:
+    """``track`` declares the whole set."""
+    registry, _ = registry_at()
+    registry.track(["a", "b", "a"])
+    registry.record_probe("a", ok=True)
+    registry.track(iter(["a", "c"]))
+
+    assert registry.state("a") is HealthState.HEALTHY
+    assert registry.state("c") is HealthState.UNKNOWN
+    with pytest.raises(KeyError):
+        registry.state("b")
+
+
+# -- the operator --------------------------------------------------------------------------
+
+
+def test_operator_facts_come_before_and_outlive_membership() -> None:
+    """An order given early waits for the id, and comes back with it."""
+    registry, _ = registry_at()
+    registry.set_admin("a", Admin.DISABLED)
+    assert registry.admin("a") is Admin.DISABLED
+    balancer = FakeBalancer(registry, dict.fromkeys("ab", 1.0))
+    assert not balancer.view["a"].admitted
+    assert balancer.view["a"].why == "disabled"
+    balancer.update({"b": 1.0})
+    balancer.update(dict.fromkeys("ab", 1.0))
+
+    assert not balancer.view["a"].enabled
+    registry.set_admin("a", Admin.ENABLED)
+    assert balancer.view["a"].admitted
+    assert registry.admin("a") is Admin.ENABLED
+
+
+def test_orders_show_at_once_and_move_no_state() -> None:
+    """``set_admin`` returns after every balancer shows it; ENABLED brings the state back as it was.
+
+    No grace and no ramp: planned maintenance is not an illness.
+    """
+    registry, clock = registry_at()
+    balancers = [FakeBalancer(registry, dict.fromkeys("abc", 1.0)) for _ in range(3)]
+    registry.record("a", Outcome.SUCCESS)
+    for admin in (Admin.DRAINING, Admin.DISABLED):
+        registry.set_admin("a", admin)
+        assert [b.view["a"].admitted for b in balancers] == [False] * 3
+        assert registry.state("a") is HealthState.HEALTHY
+    clock.advance(1e6)
+    registry.set_admin("a", Admin.ENABLED)
+
+    assert [b.view["a"][:5] for b in balancers] == [
+        (HealthState.HEALTHY, Admin.ENABLED, True, True, 1.0)
+    ] * 3
+
+
+def test_drained_when_nothing_is_in_flight() -> None:
+    """Drained: told to, and no lease open at any balancer."""
+    registry, _ = registry_at()
+    one = FakeBalancer(registry, dict.fromkeys("ab", 1.0))
+    two = FakeBalancer(registry, dict.fromkeys("ab", 1.0))
+    one.open["a"], two.open["a"] = 1, 2
+    assert not registry.drained("b")
+    registry.set_admin("a", Admin.DRAINING)
+
+    assert not registry.drained("a")
+    one.open["a"] = 0
+    assert not registry.drained("a")
+    two.open["a"] = 0
+    assert registry.drained("a")
+    assert registry.drained("never heard of")
+
+
+def test_drain_timeout_disables_and_gives_up_waiting() -> None:
+    """After its timeout DRAINING is DISABLED, and drained whatever is still open."""
+    registry, clock = registry_at()
+    balancer = FakeBalancer(registry, dict.fromkeys("ab", 1.0))
+    balancer.open["a"] = 1
+    registry.set_admin("a", Admin.DRAINING, timeout=30.0)
+    assert registry.deadline == 30.0
+    clock.advance(29.0)
+    assert not registry.drained("a")
+    clock.advance(1.0)
+
+    assert registry.drained("a")
+    assert registry.admin("a") is Admin.DISABLED
+    assert balancer.view["a"].admin is Admin.DISABLED
+    assert [(e.at, e.until) for e in registry.events("a")] == [(0.0, 30.0), (30.0, None)]
+    registry.set_admin("a", Admin.DISABLED)
+    assert not registry.drained("a")
+
+
+def test_policy_drain_timeout_is_the_default() -> None:
+    """``drain_timeout`` goes for orders that name none."""
+    registry, clock = registry_at(CALM.but(drain_timeout=5.0))
+    registry.set_admin("a", Admin.DRAINING)
+    registry.set_admin("b", Admin.DRAINING, timeout=50.0)
+    clock.advance(5.0)
+
+    assert [registry.admin(n) for n in "ab"] == [Admin.DISABLED, Admin.DRAINING]
+
+
+# -- events --------------------------------------------------------------------------------
+
+
+def test_subscribers_come_after_the_balancers_in_order() -> None:
+    """When a subscriber runs, every balancer shows the change; exceptions are contained."""
+    registry, clock = registry_at()
+    balancer = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    seen: list[tuple[HealthEvent, bool]] = []
+
+    def bad(event: HealthEvent) -> None:
+        raise RuntimeError("mine")
+
+    registry.subscribe(bad)
+    unsubscribe = registry.subscribe(lambda e: seen.append((e, balancer.view["a"].admitted)))
+    logging.getLogger("balancers").disabled = True
+    try:
+        eject(registry, "a")
+        clock.advance(4.0)
+        registry.tick()
+    finally:
+        logging.getLogger("balancers").disabled = False
+
+    assert [(e.old, e.new, e.at, e.until) for e, _ in seen] == [
+        (HealthState.UNKNOWN, HealthState.EJECTED, 0.0, 4.0),
+        (HealthState.EJECTED, HealthState.PROBATION, 4.0, None),
+    ]
+    assert [shown for _, shown in seen] == [False, True]
+    assert registry.events() == tuple(e for e, _ in seen)
+    unsubscribe()
+    unsubscribe()
+    registry.record("a", Outcome.SUCCESS)
+    assert len(seen) == 2
+
+
+def test_subscriber_that_calls_back_is_not_nested() -> None:
+    """A subscriber may use the registry; what that causes is told after it returns."""
+    registry, _ = registry_at()
+    FakeBalancer(registry, {"a": 1.0})
+    registry.track(["a", "b"])
+    order: list[str] = []
+
+    def callback(event: HealthEvent) -> None:
+        order.append(f"begin {event.id}")
+        if event.id == "a":
+            registry.set_admin("b", Admin.DISABLED)
+        order.append(f"end {event.id}")
+
+    registry.subscribe(callback)
+    registry.set_admin("a", Admin.DISABLED)
+
+    assert order == ["begin a", "end a", "begin b", "end b"]
+
+
+def test_event_log_is_bounded() -> None:
+    """Only the last ``event_log`` events are remembered."""
+    registry, _ = registry_at(CALM.but(event_log=3))
+    registry.track(["a"])
+    for _ in range(5):
+        registry.set_admin("a", Admin.DISABLED)
+        registry.set_admin("a", Admin.ENABLED)
+
+    assert len(registry.events()) == 3
+    assert registry.events("b") == ()
+
+
+def test_snapshot_is_json_and_tells_why_since_and_until() -> None:
+    """The snapshot goes through ``json`` unchanged and carries reason, since and until."""
+    registry, clock = registry_at(CALM.but(failure_ratio=0.9, latency_factor=3.0))
+    balancer = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    clock.advance(1.0)
+    eject(registry, "a")
+    registry.record_probe("b", ok=True, degraded=True, latency=0.02)
+    snapshot = registry.snapshot()
+
+    assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
+    a, b = snapshot["endpoints"]["a"], snapshot["endpoints"]["b"]
+    assert (a["state"], a["reason"]) == ("ejected", "2 failures in a row")
+    assert (a["since"], a["until"]) == (1.0, 5.0)
+    assert (b["state"], b["active"]["latency"]) == ("degraded", 0.02)
+    assert snapshot["deadline"] == 5.0
+    assert balancer.view["a"].why == "ejected: 2 failures in a row"
+
+
+# -- when may one come back ------------------------------------------------------------------
+
+
+def test_retry_after_is_the_soonest_return() -> None:
+    """The soonest of what is left to serve; None where only an operator or a prober can help."""
+    registry, clock = registry_at()
+    balancer = FakeBalancer(registry, dict.fromkeys("abcd", 1.0))
+    eject(registry, "a")
+    clock.advance(1.0)
+    registry.record("b", Outcome.FAILURE, retry_after=6.0)
+    ask = registry.retry_after
+
+    assert ask(["a"], 1.0) == 3.0
+    assert ask(["b", "a"], 1.0) == 3.0
+    assert ask(["b"], 1.0) == 6.0
+    assert ask([], 1.0) is None
+    assert ask(["nobody"], 1.0) is None
+    assert ask(["c"], 1.0) == 0.0
+    registry.set_admin("a", Admin.DISABLED)
+    assert ask(["a"], 1.0) is None
+    assert balancer.view["b"].until == 7.0
+
+
+def test_retry_after_of_an_unhealthy_endpoint_counts_probes() -> None:
+    """Next probe, the further ones at the fast interval, and the minimum healthy time."""
+    registry, clock = registry_at(CALM.but(probe_jitter=0.0, rise=3))
+    registry.track(["a", "b"])
+    for _ in range(2):
+        registry.record_probe("a", ok=False)
+    due = registry.snapshot()["endpoints"]["a"]["active"]["next_probe"]
+    # three passes, a second apart, from the next probe on; 3 s of passing since the first
+    assert registry.retry_after(["a"], 0.0) == pytest.approx(due + 3.0)
+    clock.advance(due)
+    registry.record_probe("a", ok=True)
+    assert registry.retry_after(["a"], due) == pytest.approx(3.0)
+
+    waiting, _ = registry_at(CALM.but(first_state="wait"))
+    waiting.track(["a"])
+    assert waiting.retry_after(["a"], 0.0) is None  # nobody probes
+    waiting.due_probes()
+    assert 0.0 < waiting.retry_after(["a"], 0.0) <= 1.0
+
+
+def test_retry_after_header_is_capped() -> None:
+    """A server cannot ask for more than ``retry_after_max``; 0 ignores it."""
+    registry, _ = registry_at(CALM.but(consecutive_failures=None))
+    balancer = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
+    registry.record("a", Outcome.SUCCESS, retry_after=1e9)
+    assert balancer.view["a"].until == 6.0
+    deaf, _ = registry_at(CALM.but(consecutive_failures=None, retry_after_max=0.0))
+    deaf.track(["a", "b"])
+    deaf.record("a", Outcome.FAILURE, retry_after=100.0)
+
+    assert deaf.state("a") is HealthState.UNKNOWN
+
+
+# -- comparisons at the interval -------------------------------------------------------------
+
+
+def test_slow_endpoint_is_readmitted_by_quick_answers_only() -> None:
+    """One ejected for its latency returns by use: a slow success on probation re-ejects it."""
+    registry, clock = registry_at(
+        CALM.but(latency_factor=3.0, probation_successes=1, min_ejected=1)
+    )
+    balancer = FakeBalancer(registry, dict.fromkeys("abcd", 1.0))
+    for name in "abcd":
+        for _ in range(20):
+            registry.record(name, Outcome.SUCCESS, latency=1.0 if name == "a" else 0.1)
+    clock.advance(10.0)
+    registry.tick()
+    assert registry.state("a") is HealthState.EJECTED
+    assert "limit 0.3 s" in registry.events("a")[-1].reason
+    clock.advance(4.0)
+    registry.tick()
+    balancer.entries["a"].settle(Outcome.SUCCESS, 0.9, None, clock.now)
+    assert registry.state("a") is HealthState.EJECTED
+    clock.advance(8.0)
+    registry.tick()
+    balancer.entries["a"].settle(Outcome.SUCCESS, 0.2, None, clock.now)
+
+    assert registry.state("a") is HealthState.RAMPING
+
+
+# -- what is refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, True, "1"])
+def test_bad_numbers_change_nothing(bad: object) -> None:
+    """Latencies, retry_after and timeouts are finite seconds ≥ 0."""
+    registry, _ = registry_at(CALM.but(consecutive_failures=1))
+    registry.track(["a", "b"])
+    calls = [
+        lambda: registry.record("a", Outcome.FAILURE, latency=bad),
+        lambda: registry.record("a", Outcome.FAILURE, retry_after=bad),
+        lambda: registry.record_probe("a", ok=False, latency=bad),
+        lambda: registry.set_admin("a", Admin.DRAINING, timeout=bad),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match=r"latency|retry_after|timeout"):
+            call()
+
+    assert registry.events() == ()
+    assert registry.admin("a") is Admin.ENABLED
+
+
+def test_bad_types_are_named() -> None:
+    """Every argument of a wrong type raises and says what it should be."""
+    registry, _ = registry_at()
+    wrong: list = [
+        lambda: registry.record("a", "success"),
+        lambda: registry.record_probe("a", 1),
+        lambda: registry.record_probe("a", True, degraded=None),
+        lambda: registry.set_admin("a", "enabled"),
+        lambda: registry.set_admin(1, Admin.ENABLED),
+        lambda: registry.track("abc"),
+        lambda: registry.track([1]),
+        lambda: registry.subscribe(None),
+        lambda: registry.due_probes(limit=1.0),
+        lambda: registry.due_probes(limit=True),
+        lambda: HealthRegistry({}),
+        lambda: HealthRegistry(clock=1.0),
+        lambda: HealthRegistry(rng=1),
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(ValueError, match="DRAINING"):
+        registry.set_admin("a", Admin.DISABLED, timeout=1.0)
+    with pytest.raises(ValueError, match="limit"):
+        registry.due_probes(limit=-1)
+
+
+def test_defaults() -> None:
+    """A registry needs no argument; the policy is the default one."""
+    registry = HealthRegistry()
+
+    assert registry.policy == HealthPolicy()
+    assert registry.next_deadline() == math.inf
+    assert registry.deadline == math.inf
+
+
+def test_two_registries_of_one_seed_are_alike() -> None:
+    """An injected rng is the only source of chance."""
+    dates = []
+    for _ in range(2):
+        registry = HealthRegistry(clock=ManualClock(), rng=Random(4))
+        registry.track(["a", "b"])
+        dates.append(registry.next_deadline())
+
+    assert dates[0] == dates[1]
