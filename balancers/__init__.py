@@ -12,9 +12,14 @@ from balancers.errors import (
 from balancers.hashing import Key
 from balancers.health import Admin, HealthState
 from balancers.policies import (
+    Adaptive,
     IPHash,
     JumpHash,
+    LeastConnections,
+    LeastResponseTime,
     Maglev,
+    PeakEwma,
+    PowerOfTwoChoices,
     Random,
     Rendezvous,
     RingHash,
@@ -32,6 +37,7 @@ from balancers.protocol import (
 )
 
 __all__ = [
+    "Adaptive",
     "Admin",
     "Balancer",
     "BalancerError",
@@ -43,13 +49,17 @@ __all__ = [
     "InvalidEndpointError",
     "JumpHash",
     "Key",
+    "LeastConnections",
+    "LeastResponseTime",
     "Limit",
     "Maglev",
     "NoEligibleEndpointError",
     "NoEndpointError",
     "Observer",
     "Outcome",
+    "PeakEwma",
     "Pick",
+    "PowerOfTwoChoices",
     "Priority",
     "Random",
     "Reason",

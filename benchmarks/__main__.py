@@ -11,8 +11,11 @@ TABLES = {
     "cycles": "pick cycles in units of the floor cycle, every policy",
     "hashing": "keyed structures beside floor key and their peers",
     "memory": "bytes per idle endpoint and per open pick, every policy",
+    "peers": "speed and fairness of other packages beside ours, versions printed",
 }
 """Tables by name: each is a module here with ``add_arguments(parser)`` and ``run(options)``."""
+MODULES = {"peers": "peers_table"}
+"""Modules whose name is not that of their table."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
     for name, what in TABLES.items():
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = importlib.import_module(f"benchmarks.{MODULES.get(name, name)}")
         command = commands.add_parser(name, help=what, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

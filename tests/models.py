@@ -12,11 +12,11 @@ from balancers import Delta, Endpoint, Limit, Priority, Regions, Sticky, Subset,
 from balancers.core import Policy
 from balancers.health.policy import HealthPolicy
 from balancers.health.registry import HealthRegistry
-from balancers.policies import Rendezvous, RoundRobin, registered
+from balancers.policies import Rendezvous, RingHash, RoundRobin, registered
 from balancers.protocol import Clock
 from balancers.testing import Factory, Traits
 
-__all__ = ["Held", "delta_of", "healthy", "held"]
+__all__ = ["KNOWN", "Held", "delta_of", "healthy", "held"]
 
 
 class Held(NamedTuple):
@@ -60,6 +60,7 @@ def _zones(endpoints: Any) -> ZoneAware:
 MORE: list[Held] = [
     Held("RoundRobin+health", healthy(RoundRobin), {}),
     Held("Rendezvous+health", healthy(Rendezvous), {"keyed": True}),
+    Held("RingHash bounded", partial(RingHash, load_factor=1.25), {"keyed": True}),
     Held("Priority(ZoneAware)", partial(Priority, policy=_zones), {}),
     Held("Priority(Rendezvous)", partial(Priority, policy=Rendezvous), {"keyed": True}),
     Held("Limit", partial(Limit, policy=RoundRobin, per_endpoint=10**6), {}),
@@ -69,6 +70,10 @@ MORE: list[Held] = [
     Held("Sticky", partial(Sticky, policy=RoundRobin, mode="table"), {"keys": (None,)}),
 ]
 """Further configurations and compositions to hold; append yours."""
+
+
+KNOWN: dict[tuple[str, str], str] = {}
+"""Promises known to be broken, by policy and check, and why; take an entry out with its cause."""
 
 
 def held() -> list[Held]:

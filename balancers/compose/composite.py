@@ -119,11 +119,16 @@ class Composite(Grouping):
             found.append(choose)
         if len(found) < 2:
             return found[0] if found else None
+        # Where a short cut gives up, its group is drawn already: go on there the long way.
+        others = tuple(_long_way(state.branches[name]) for name in spread.names)
         choosers, ends, random, seed = tuple(found), spread.ends, self._rng.random, self._seed
         if not self._by_key:
-            return lambda key: choosers[bisect_right(ends, random())](key)
+            return lambda key: choosers[at := bisect_right(ends, random())](key) or others[at](key)
         as_key = self._as_key
-        return lambda key: choosers[bisect_right(ends, position_of(as_key(key), seed))](key)
+        return lambda key: (
+            choosers[at := bisect_right(ends, position_of(as_key(key), seed))](key)
+            or others[at](key)
+        )
 
     # -- the same, moving nothing ----------------------------------------------------------
 
@@ -168,3 +173,14 @@ class Composite(Grouping):
         for name in spread.order:
             if name not in first:
                 yield name, Reason.FALLBACK
+
+
+def _long_way(branch: Branch) -> Chooser:
+    """Return how to choose in a group whose short cut gave up, drawing nothing twice."""
+    child, view = branch.child, branch.view
+    if not isinstance(child, Composite):
+        return lambda key: child._choose(view, key, (), 1.0, child._rng)
+    state: State = view.state
+    if isinstance(state.plan, Spread) and len(state.plan.names) == 1:
+        return _long_way(state.branches[state.plan.names[0]])
+    return lambda key: None  # it drew, and went the long way itself

@@ -151,8 +151,8 @@ class LocalFirst(Zoned):
         load: float | None,
         retry_after: float | None,
     ) -> None:
-        zone = self._zones.pop(id(pick))
-        self._open[zone].discard(id(pick))
+        zone = self._zones.pop(id(pick), None)
+        self._open.get(zone, set()).discard(id(pick))
 
     def _details(self) -> Mapping[str, float]:
         return {f"open in {zone}": float(len(ids)) for zone, ids in dict(self._open).items()}

@@ -174,7 +174,7 @@ class Regions(Composite):
 
         def choose(key: Any) -> Cell | None:
             if key.__class__ is not str:
-                return None  # for the long way to check
+                self._check_key(key)
             place = locate(key)
             try:
                 chooser = choosers[place]
@@ -243,8 +243,9 @@ class Regions(Composite):
             raise NoEligibleEndpointError(f"no region may be answered to {place!r}")
         at = 0 if len(spread.names) == 1 else self._drawn(spread, key)
         first = spread.names[at]
-        others = [region for region in spread.order if region != first and world.is_up(region)]
-        regions = [region for region in (first, *others) if isinstance(region, str)]
+        others = [r for r in spread.order if world.is_up(r) or r in spread.names]
+        ordered = dict.fromkeys((first, *others))
+        regions = [region for region in ordered if isinstance(region, str)]
         return GeoAnswer(
             place,
             tuple(regions),

@@ -33,7 +33,17 @@ class World:
         capacities: The part of a client's load each region can take, 0..1; 0 if down.
     """
 
-    __slots__ = ("_atlas", "_eligible", "_open", "_sprays", "_spreads", "capacities")
+    __slots__ = (
+        "_atlas",
+        "_eligible",
+        "_open",
+        "_overprovisioning",
+        "_parts",
+        "_sprays",
+        "_spreads",
+        "_up",
+        "capacities",
+    )
 
     def __init__(
         self,
@@ -47,23 +57,21 @@ class World:
     ) -> None:
         self._atlas = atlas
         self._sprays = sprays
+        self._overprovisioning = overprovisioning
         self._open = [region for region in members if region not in drained]
         parts = {r: Fraction(eligible[r]) / Fraction(members[r]) for r in self._open if members[r]}
-        up = {region for region, part in parts.items() if part and part >= up_threshold}
-        if not up:  # half-dead is better than nothing
-            up = {region for region, part in parts.items() if part}
-        self._eligible = {r: Fraction(eligible[r]) for r in up}
+        self._parts = {region: part for region, part in parts.items() if part}
+        self._eligible = {region: Fraction(eligible[region]) for region in self._parts}
+        self._up = frozenset(r for r, part in self._parts.items() if part >= up_threshold)
+        up = self._up or self._parts.keys()
         self.capacities: dict[Region, Fraction] = {
-            region: min(Fraction(1), overprovisioning * parts[region])
-            if region in up
-            else Fraction(0)
-            for region in members
+            region: self._capacity(region) if region in up else Fraction(0) for region in members
         }
         self._spreads: dict[Place, Spread] = {}
 
     def is_up(self, region: Hashable) -> bool:
-        """Whether a region takes any requests."""
-        return region in self._eligible
+        """Whether a region has as much eligible as it must."""
+        return region in self._up
 
     def spread(self, place: Place) -> Spread:
         """Return how the requests of a place are spread. O(1) for a place known by name."""
@@ -77,13 +85,19 @@ class World:
 
     def _spread(self, place: Place) -> Spread:
         order = self._atlas.order(place, self._open)
-        if order is None or self._sprays:
-            allowed = [r for r in self._open if self._atlas.permits(place, r)]
-            shares = {region: self._eligible.get(region, Fraction(0)) for region in allowed}
-            return Spread(shares, self._up_first(order or allowed))
-        order = self._up_first(order)
-        loads, _ = tier_shares([self.capacities[region] for region in order])
-        return Spread(dict(zip(order, loads, strict=True)), order)
+        sprays = self._sprays or order is None
+        if order is None:
+            order = [region for region in self._open if self._atlas.permits(place, region)]
+        # Half-dead is better than nothing, where the place may go nowhere else.
+        up = self._up.intersection(order) or self._parts.keys() & order
+        order.sort(key=lambda region: region not in up)
+        able = [region for region in order if region in up]
+        if sprays:
+            return Spread(
+                {region: self._eligible[region] for region in sorted(able, key=str)}, order
+            )
+        loads, _ = tier_shares([self._capacity(region) for region in able])
+        return Spread(dict(zip(able, loads, strict=True)), order)
 
-    def _up_first(self, order: list[Region]) -> list[Region]:
-        return sorted(order, key=lambda region: region not in self._eligible)
+    def _capacity(self, region: Region) -> Fraction:
+        return min(Fraction(1), self._overprovisioning * self._parts[region])

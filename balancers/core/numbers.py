@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
+
+from balancers.core.checks import LARGEST
 
 __all__ = ["checked_factor", "checked_number", "checked_seconds", "checked_whole"]
 
@@ -17,10 +18,9 @@ def checked_number(name: str, value: float, *, least: float = 0.0, above: bool =
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number, not {value!r}")
-    if not (least < value if above else least <= value) or not value < math.inf:
-        raise ValueError(
-            f"{name} must be finite and {'>' if above else '≥'} {least:g}, not {value}"
-        )
+    if not (least < value if above else least <= value) or not value <= LARGEST:
+        sign = ">" if above else "≥"
+        raise ValueError(f"{name} must be finite and {sign} {least:g}, not {value}")
     return float(value)
 
 

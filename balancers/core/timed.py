@@ -1,4 +1,4 @@
-"""Leases whose latency the policy itself learns from, at little more than the plain lease's price."""
+"""Leases whose latency the policy itself learns from, hardly dearer than the plain ones."""
 
 from __future__ import annotations
 
@@ -74,10 +74,12 @@ class TimedPick(Pick):
         if error is not None:
             self._settle(cell.ledger.classified(error), None, None, None)
             return
-        if cell.costly or cell.entry is not None:
+        entry = cell.entry
+        if cell.costly or (entry is not None and not entry.quiet):
             self._settle(Outcome.SUCCESS, None, None, None)
             return
-        # _settle, written out for the usual request: nobody responded, nobody else is told.
+        # _settle, written out for the usual request: nothing has responded before its end, and
+        # a success on an endpoint in good standing says nothing new to the registry.
         try:
             cell.open.remove(self._serial)
         except KeyError:
@@ -85,6 +87,8 @@ class TimedPick(Pick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
+        if entry is not None:
+            entry.pool.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         self._policy._learn_at(now, cell, Outcome.SUCCESS, max(0.0, latency), None, None)

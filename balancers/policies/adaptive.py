@@ -78,7 +78,8 @@ class _AdaptivePick(TimedPick):
         trace: TracebackType | None,
     ) -> None:
         cell = self._cell
-        if error is not None or cell.costly or cell.entry is not None:
+        entry = cell.entry
+        if error is not None or cell.costly or (entry is not None and not entry.quiet):
             super().__exit__(kind, error, trace)
             return
         # TimedPick.__exit__, CostEstimate.learn and ScoreBoard.settle, written out for the
@@ -90,6 +91,8 @@ class _AdaptivePick(TimedPick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
+        if entry is not None:
+            entry.pool.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         policy = self._policy
@@ -99,10 +102,10 @@ class _AdaptivePick(TimedPick):
         lock = policy._lock
         lock.acquire()
         try:
-            entry = gauge.entry
+            filed = gauge.entry
             elapsed = now - estimate.at
             samples = estimate.samples
-            if samples < FAMILIAR or estimate.errors or elapsed > STALE:
+            if samples < FAMILIAR or estimate.errors or gauge.blame or elapsed > STALE:
                 board.settle(cell, now, latency, True)
                 return
             sample = log(latency) if latency > LEAST_LATENCY else LEAST_LOG
@@ -125,13 +128,13 @@ class _AdaptivePick(TimedPick):
                 board.settle_floor()
             load = len(gauge.open)
             score += LOG_LOAD[load] if load < MOST else log(load + 1.0)
-            if entry is not None and score < entry[0]:
-                gauge.entry = entry = score, gauge
+            if filed is not None and score < filed[0]:
+                gauge.entry = filed = score, gauge
                 best = board.best
                 if best[0][1] is gauge:
-                    best[0] = entry  # what was least is less: the heap is in order
+                    best[0] = filed  # what was least is less: the heap is in order
                 else:
-                    heappush(best, entry)
+                    heappush(best, filed)
                     board.tidy_if_needed()
         finally:
             lock.release()
@@ -194,7 +197,7 @@ class Adaptive(TimedPolicy):
                 board.readmit()
             best = board.best
             gauge: Gauge[Cell] | None = None
-            if now < board.next_trial and len(best) > 2 and not board.costly:
+            if now < board.trials.next and len(best) > 2 and not board.costly:
                 entry = best[0]
                 first = entry[1]
                 load = len(first.open)

@@ -72,7 +72,8 @@ class _PeakPick(TimedPick):
         trace: TracebackType | None,
     ) -> None:
         cell = self._cell
-        if error is not None or cell.costly or cell.entry is not None:
+        entry = cell.entry
+        if error is not None or cell.costly or (entry is not None and not entry.quiet):
             super().__exit__(kind, error, trace)
             return
         # TimedPick.__exit__ and PeakEwma._learn_at, written out for the usual request.
@@ -83,6 +84,8 @@ class _PeakPick(TimedPick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
+        if entry is not None:
+            entry.pool.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         peak = self._peak

@@ -1,12 +1,20 @@
 """What an endpoint's answers say a request to it costs: a typical latency, and a price for errors.
 
-The typical latency is the mean of the *logarithm*, so that one slow request in a heavy tail is not
-mistaken for a slow endpoint, while a tenfold slowdown still adds 2.3. A sample dt seconds after the one
-before weighs dt/(decay + dt), or 1/k if it is the k-th, whichever is more: the plain mean at
-first, then a memory of about ``decay``, and an old estimate yields to fresh news.
+The typical latency is the mean of the *logarithm*, so that one slow request in a heavy tail is
+not mistaken for a slow endpoint, while a tenfold slowdown still adds 2.3. A sample dt seconds
+after the one before weighs dt/(decay + dt), or 1/k if it is the k-th, whichever is more: the plain
+mean at first, then a memory of about ``decay``, and an old estimate yields to fresh news.
 
 An error's speed is never good news: it may raise the typical latency, not lower it. Its price is a
-multiple of the pool's typical latency, so that an endpoint that fails fast is never cheap.
+multiple of the pool's typical latency, so that an endpoint that fails fast is never cheap. Two
+things are priced, whichever is more:
+
+* the mean share of errors, weighed like the latencies, as far as it exceeds twice the pool's own:
+  errors that befall everybody alike say nothing about anybody;
+* the doubt that the endpoint is down. s errors in a row happen by themselves with probability
+  p^s, p being twice the pool's rate; against that stands one chance in 100,000 that an endpoint has
+  just gone down. Two errors in a row are enough where errors are rare, five where a twentieth of
+  all answers are errors.
 """
 
 from __future__ import annotations
@@ -18,8 +26,17 @@ __all__ = ["CostEstimate", "PoolEstimate"]
 ERROR_PRICE = 100.0
 """Typical latencies of the pool that an endpoint costs more if all its answers are errors."""
 
-ERROR_WEIGHT = 0.1
-"""Least weight of an error among the answers, however quickly they follow each other."""
+LEAST_RATE = 1e-3
+"""Share of errors that is taken for ordinary in any pool."""
+
+DOWN = 1e-5
+"""Chance, before any error is seen, that an endpoint has just gone down."""
+
+LONGEST_STREAK = 60
+"""Errors in a row that are counted."""
+
+NEGLIGIBLE = 1e-4
+"""Share of errors below which there are none."""
 
 FAMILIAR = 20
 """Samples after which an endpoint's own latency stands without the pool's beside it."""
@@ -46,15 +63,18 @@ class PoolEstimate:
         log_latency: Mean logarithm of seconds; 0 before the first success.
         samples: Successes seen, counted up to ``MEMORY``.
         weight: Weight of the next one.
+        error_rate: Mean share of errors of the endpoints that fail less than half the time,
+            0..1; kept by the owner of the endpoints.
     """
 
-    __slots__ = ("decay", "log_latency", "samples", "weight")
+    __slots__ = ("decay", "error_rate", "log_latency", "samples", "weight")
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.log_latency = 0.0
         self.samples = 0
         self.weight = 1.0
+        self.error_rate = 0.0
 
     def learn(self, sample: float) -> None:
         """Take the logarithm of a success's latency into account. O(1)."""
@@ -69,17 +89,29 @@ class CostEstimate:
 
     Attributes:
         log_latency: Mean logarithm of its latency in seconds; 0 if ``samples`` is.
-        errors: Share of errors among its answers, 0..1, recent ones weighing more.
+        errors: The share of errors to expect of it beyond the ordinary, 0..1; what is priced.
+        mean_errors: Share of errors among its answers, 0..1, recent ones weighing more.
+        streak: Errors since the last success.
         samples: Answers seen since it was last left alone for ``STALE`` seconds.
         log_cost: Logarithm of what one request costs, in seconds: latency and price of errors.
         at: Time of its last answer, seconds.
     """
 
-    __slots__ = ("at", "errors", "log_cost", "log_latency", "samples")
+    __slots__ = (
+        "at",
+        "errors",
+        "log_cost",
+        "log_latency",
+        "mean_errors",
+        "samples",
+        "streak",
+    )
 
     def __init__(self) -> None:
         self.log_latency = 0.0
         self.errors = 0.0
+        self.mean_errors = 0.0
+        self.streak = 0
         self.samples = 0
         self.log_cost = 0.0
         self.at = 0.0
@@ -90,7 +122,7 @@ class CostEstimate:
         return exp(self.log_latency) if self.samples else None
 
     def learn(self, now: float, latency: float, success: bool, pool: PoolEstimate) -> None:
-        """Take an answer into account.
+        """Take an answer into account; ``price`` is to follow.
 
         Args:
             now: Seconds, never going backwards.
@@ -110,22 +142,37 @@ class CostEstimate:
         if success:
             pool.learn(sample)
             self.log_latency += weight * (sample - self.log_latency)
-            self.errors -= weight * self.errors
+            self.mean_errors -= weight * self.mean_errors
+            if self.mean_errors < NEGLIGIBLE:
+                self.mean_errors = 0.0
+            self.streak = 0
         else:
             if self.samples == 0:
                 self.log_latency = max(sample, pool.log_latency) if pool.samples else sample
             elif sample > self.log_latency:
                 self.log_latency += weight * (sample - self.log_latency)
-            self.errors += max(weight, ERROR_WEIGHT) * (1.0 - self.errors)
+            self.mean_errors += weight * (1.0 - self.mean_errors)
+            self.streak = min(self.streak + 1, LONGEST_STREAK)
         self.samples = samples + 1
         self.at = now
-        self.log_cost = self.priced(pool)
 
-    def priced(self, pool: PoolEstimate) -> float:
-        """Return the logarithm of the cost beside the pool as it is now. O(1)."""
+    def price(self, pool: PoolEstimate) -> None:
+        """Bring ``errors`` and ``log_cost`` up to date with the last answer and the pool. O(1).
+
+        After an error neither falls, whatever it did to the pool's rate.
+        """
+        ordinary = max(LEAST_RATE, 2.0 * pool.error_rate)
+        errors = max(0.0, self.mean_errors - 2.0 * pool.error_rate)
+        if self.streak:
+            odds = DOWN * min(ordinary, 0.999) ** -self.streak
+            errors = max(self.errors, errors, odds / (1.0 + odds))
         mean = self.log_latency
         if self.samples < FAMILIAR:  # few samples: count the pool's own latency as one more
             mean += (pool.log_latency - mean) / (self.samples + 1)
-        if self.errors:
-            return log(exp(mean) + ERROR_PRICE * self.errors * exp(pool.log_latency))
-        return mean
+        cost = mean
+        if errors:
+            cost = log(exp(mean) + ERROR_PRICE * errors * exp(pool.log_latency))
+        if self.streak and self.samples > 1:
+            cost = max(cost, self.log_cost)
+        self.errors = errors
+        self.log_cost = cost

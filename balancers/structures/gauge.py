@@ -32,9 +32,11 @@ class Gauge(Bucket, Generic[Item]):
         entry: Its live entry among the remembered, or None.
         spot: Its place among the fresh, or -1.
         held: Until when it asked to be left alone; 0 if it did not.
+        blame: What it adds to the errors of the sound; 0 if it is not counted.
     """
 
     __slots__ = (
+        "blame",
         "entry",
         "estimate",
         "held",
@@ -59,6 +61,7 @@ class Gauge(Bucket, Generic[Item]):
         self.entry: tuple[float, Gauge[Item]] | None = None
         self.spot = -1
         self.held = 0.0
+        self.blame = 0.0
 
     def weigh(self, weight: float) -> None:
         """Give it a weight, > 0."""
@@ -72,5 +75,5 @@ class Gauge(Bucket, Generic[Item]):
         twin.weight, twin.mark = self.weight, self.mark
         twin.barred, twin.counted = self.barred, self.counted
         twin.known, twin.score, twin.log_weight = self.known, self.score, self.log_weight
-        twin.spot, twin.held = self.spot, self.held
+        twin.spot, twin.held, twin.blame = self.spot, self.held, self.blame
         return twin

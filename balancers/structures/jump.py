@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
@@ -37,14 +38,15 @@ def jump_bucket(key: int, n: int) -> int:
 
 
 def jump_hash(key: Key, n: int, seed: int = 0) -> int:
-    """Return the slot, 0..n - 1, of ``key``: :func:`jump_bucket` of the low half of its hash.
+    """Return the slot, 0..n - 1, of ``key``.
 
     From n to n + 1 slots a key stays or moves to slot n; each slot holds 1/n of the keys.
 
     Args:
-        key: Text, bytes or integer.
+        key: An int is the paper's 64-bit key itself, modulo 2⁶⁴, which should be well mixed; text
+            and bytes are hashed. (:class:`JumpHash` hashes integers too, as the others do.)
         n: Number of slots, ≥ 1.
-        seed: 0 ≤ seed < 2³².
+        seed: Of the hash, 0 ≤ seed < 2³².
 
     Raises:
         ValueError: If ``n`` < 1.
@@ -54,6 +56,13 @@ def jump_hash(key: Key, n: int, seed: int = 0) -> int:
     """
     if n < 1:
         raise ValueError(f"the number of slots must be >= 1, got {n}")
+    if isinstance(key, int) and not isinstance(key, bool):
+        return jump_bucket(key & MASK64, n)
+    return _hashed_slot(key, n, seed)
+
+
+def _hashed_slot(key: Key, n: int, seed: int) -> int:
+    """Return the slot of the low half of the key's hash."""
     kind = type(key)
     if (kind is str and _isascii(key)) or kind is bytes:  # type: ignore[arg-type]
         state = encodable128(key, seed)  # type: ignore[arg-type]
@@ -101,7 +110,7 @@ class JumpHash(BulkStructure):
                 f"jump hashing takes equal weights; {a!r} has {one!r} and {b!r} has {two!r}"
             )
         self.ids: tuple[str, ...] = tuple(weights)
-        self.weights: dict[str, float] = weights
+        self.weights: Mapping[str, float] = MappingProxyType(weights)
         self._slots = [index for index, id_ in enumerate(self.ids) if weights[id_]]
 
     def locate(self, key: Key) -> int:
@@ -116,7 +125,7 @@ class JumpHash(BulkStructure):
         slots = self._slots
         if not slots:
             raise LookupError("there is no slot: no member has a positive weight")
-        return slots[jump_hash(key, len(slots), self.seed)]
+        return slots[_hashed_slot(key, len(slots), self.seed)]
 
     def _locate_digests(self, low: Any, high: Any) -> Any:
         if not self._slots:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
@@ -56,7 +57,9 @@ class MaglevTable(PrimeTable, BulkStructure):
         self.size: int = check_prime(size)
         self.seed: int = check_seed(seed)
         self.ids: tuple[str, ...] = tuple(sorted(weights))
-        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
+        self.weights: Mapping[str, float] = MappingProxyType(
+            {id_: weights[id_] for id_ in self.ids}
+        )
         counts = quotas(self.weights, size)
         starts = []
         for id_ in self.ids:

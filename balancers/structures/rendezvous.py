@@ -7,6 +7,7 @@ from decimal import Context, Decimal
 from heapq import heapify, heappop
 from itertools import pairwise
 from math import inf, log1p
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.hashing import Key, check_seed, digest16, digest128, encodable16, key_bytes
@@ -60,7 +61,9 @@ class RendezvousHash(KeyedStructure):
         weights = as_weights(ids_or_weights)
         self.seed: int = check_seed(seed)
         self.ids: tuple[str, ...] = tuple(sorted(weights))
-        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
+        self.weights: Mapping[str, float] = MappingProxyType(
+            {id_: weights[id_] for id_ in self.ids}
+        )
         live = [index for index, id_ in enumerate(self.ids) if weights[id_]]
         live.sort(key=lambda index: weights[self.ids[index]])
         self._live = live

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
@@ -78,7 +79,9 @@ class HashRing(Circle, BulkStructure):
         self.vnodes: int = _check_vnodes(vnodes)
         self.seed: int = check_seed(seed)
         self.ids: tuple[str, ...] = tuple(sorted(weights))
-        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
+        self.weights: Mapping[str, float] = MappingProxyType(
+            {id_: weights[id_] for id_ in self.ids}
+        )
         counts = _counts(self.weights, vnodes)
         made = (points_of(id_, counts[id_], seed) for id_ in self.ids)
         self._lay(*sorted_points(enumerate(made), len(self.ids)))
@@ -133,7 +136,7 @@ class HashRing(Circle, BulkStructure):
         ring = object.__new__(type(self))
         ring.vnodes, ring.seed = self.vnodes, self.seed
         ring.ids = place(self.ids, after)
-        ring.weights = {id_: weights[id_] for id_ in ring.ids}
+        ring.weights = MappingProxyType({id_: weights[id_] for id_ in ring.ids})
         edits = plan_edits(_indices(self.ids), _indices(ring.ids), before, after, self.seed)
         points, owners = edit_points(
             self._points[:-1], self._owners[:-1], (self.ids, ring.ids), edits

@@ -10,8 +10,8 @@ Four ways lead to a pick, in this order:
    typical of the pool. One request each until they answer.
 4. If all of these are in use or over their share: the best of a few of any, then of all.
 
-Nobody takes more than a capped share (``ShareCap``): who has run out of tokens is left out until its
-bucket is full, but for the case that nobody else is left.
+Nobody takes more than a capped share (``ShareCap``): who has run out of tokens is left out until
+its bucket is full, but for the case that nobody else is left.
 
 Scores are logarithms, so that a load counts by adding ``log(load + 1)``.
 
@@ -22,19 +22,20 @@ Invariants (``_check``):
 2. A live entry is filed at most as high as the gauge's true score, unless a load fell without
    ``settle``.
 3. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
-4. ``_trials`` holds at least one entry for each gauge; ``next_trial`` is the least due time.
+4. ``trials`` holds a date for each gauge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sized
 from heapq import heapify, heappop, heappush, heapreplace
-from math import exp, floor, inf, log
+from math import floor, fsum, inf, log
 from typing import Generic, TypeVar, cast
 
 from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
 from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
 from balancers.structures.share_cap import ShareCap
+from balancers.structures.trials import Trials
 
 __all__ = ["ScoreBoard"]
 
@@ -42,12 +43,6 @@ Item = TypeVar("Item", bound=Hashable)
 
 BURST = 8.0
 """Tokens a bucket holds: picks an endpoint may get beyond its capped share."""
-
-TRIAL_AGE = 20.0
-"""Seconds without an answer after which the worst of endpoints is tried again."""
-
-TRIAL_PICKS = 50
-"""And picks, for each endpoint of the pool, that must have gone to others meanwhile."""
 
 _SLACK = 64
 
@@ -66,7 +61,7 @@ class ScoreBoard(Generic[Item]):
         costly: Whether other costs than 1 are in play; set by the owner.
         best: The heap of the remembered: (score, gauge).
         fresh: Those that have not answered yet and hold no request.
-        next_trial: When to look for somebody to be tried, seconds.
+        trials: When to try whom whatever its score.
         floor: No fresh endpoint's score is below this; kept up to date while there are any.
 
     The last four are public for an owner that writes out the usual case of ``choose`` and
@@ -76,19 +71,20 @@ class ScoreBoard(Generic[Item]):
     __slots__ = (
         "_all",
         "_choices",
+        "_errors",
         "_heaviest",
         "_load",
         "_serial",
-        "_trials",
+        "_sound",
         "best",
         "cap",
         "costly",
         "floor",
         "fresh",
         "gauges",
-        "next_trial",
         "overdrawn",
         "pool",
+        "trials",
     )
 
     def __init__(
@@ -101,12 +97,13 @@ class ScoreBoard(Generic[Item]):
         self.overdrawn = 0
         self.best: list[tuple[float, Gauge[Item]]] = []
         self.fresh: list[Gauge[Item]] = []
-        self.next_trial = inf
+        self.trials: Trials[Item] = Trials()
         self.floor = -inf
-        self._trials: list[tuple[float, Gauge[Item]]] = []
         self._all: list[Gauge[Item]] = []
         self._choices = choices
         self._heaviest = 0.0  # logarithm of the largest weight
+        self._errors = 0.0  # sum of the gauges' blame
+        self._sound = 1  # how many are counted; 1 if none is
         self._load = load
         self._serial = 0
 
@@ -140,9 +137,9 @@ class ScoreBoard(Generic[Item]):
                 if known.entry is not None:
                     self._file(known)
         self._all = list(self.gauges.values())
+        self._count()
         self._heaviest = log(max(weights.values(), default=1.0))
         self.settle_floor()
-        self.cap.share_among(self._all)
         self._tidy()
 
     def _add(
@@ -161,7 +158,7 @@ class ScoreBoard(Generic[Item]):
             estimate.at = now
             if not leases:
                 self._freshen(gauge)
-        self._schedule(gauge, now + TRIAL_AGE / 4)
+        self.trials.add(gauge, now)
 
     # -- choosing --------------------------------------------------------------------------
 
@@ -181,7 +178,9 @@ class ScoreBoard(Generic[Item]):
         """
         if self.cap.credit >= self.cap.due:
             self.readmit()
-        gauge = self._due_for_trial(now, exclude) if now >= self.next_trial else None
+        gauge = None
+        if now >= self.trials.next:
+            gauge = self.trials.due(now, self.gauges, self.pool, self.cap, exclude)
         if gauge is None:
             gauge = self._remembered(random, exclude)
             if self.fresh:
@@ -315,7 +314,7 @@ class ScoreBoard(Generic[Item]):
             self.cap.cap, self._choices, self.pool.decay, self._load
         )
         twin.pool, twin.costly = self.pool, self.costly
-        twin.next_trial, twin.floor, twin._heaviest = self.next_trial, self.floor, self._heaviest
+        twin.floor, twin._heaviest = self.floor, self._heaviest
         copies = {gauge: gauge.copy() for gauge in self._all}
         twin._all = list(copies.values())
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
@@ -324,46 +323,9 @@ class ScoreBoard(Generic[Item]):
             copies[gauge].entry = entry = score, copies[gauge]
             twin.best.append(entry)
         heapify(twin.best)
-        twin._trials = [(due, copies[g]) for due, g in self._trials if g in copies]
-        heapify(twin._trials)
+        twin.trials = self.trials.copy(copies)
         twin.cap.take_over(self.cap, copies)
         return twin
-
-    # -- trials ----------------------------------------------------------------------------
-
-    def _due_for_trial(self, now: float, exclude: Collection[Item]) -> Gauge[Item] | None:
-        """Return an endpoint whose time has come to be tried, if there is one.
-
-        One that costs c times the typical endpoint waits for 1 - 1/c of the whole time: the
-        worse, the longer, but never longer than the whole, nor less than a quarter. Looks at
-        one endpoint a call.
-        """
-        trials = self._trials
-        gauge = trials[0][1]
-        if self.gauges.get(gauge.item) is not gauge:
-            heappop(trials)
-            self.next_trial = trials[0][0] if trials else inf
-            return None
-        wait = 0.25
-        if gauge.known:
-            wait = max(wait, 1.0 - exp(min(0.0, self.pool.log_latency - gauge.estimate.log_cost)))
-        due = gauge.held or gauge.estimate.at + wait * TRIAL_AGE
-        ready = False
-        if due <= now:
-            due = now + TRIAL_AGE / 20  # look again soon
-            others = (self.cap.credit - gauge.mark) / self.cap.rate  # picks since its last one
-            enough = gauge.held or others > wait * TRIAL_PICKS * len(self._all)
-            ready = bool(enough) and not gauge.barred and not gauge.open
-        if ready:
-            gauge.held = 0.0
-            due = now + TRIAL_AGE / 4
-        heapreplace(trials, (due, gauge))
-        self.next_trial = trials[0][0]
-        return gauge if ready and gauge.item not in exclude else None
-
-    def _schedule(self, gauge: Gauge[Item], due: float) -> None:
-        heappush(self._trials, (due, gauge))
-        self.next_trial = self._trials[0][0]
 
     # -- learning --------------------------------------------------------------------------
 
@@ -386,18 +348,22 @@ class ScoreBoard(Generic[Item]):
         if gauge is None:
             return
         if success is not None:
-            gauge.estimate.learn(now, latency, success, self.pool)
+            estimate = gauge.estimate
+            estimate.learn(now, latency, success, self.pool)
+            if estimate.mean_errors != gauge.blame:
+                self._blame(gauge)
+            estimate.price(self.pool)
             gauge.known = True
-            gauge.score = gauge.estimate.log_cost - gauge.log_weight
-            if (gauge.estimate.errors < 0.5) is not gauge.counted:
+            gauge.score = estimate.log_cost - gauge.log_weight
+            if (estimate.errors < 0.5) is not gauge.counted:
                 gauge.counted = not gauge.counted
-                self.cap.share_among(self._all)
+                self._count()
             if self.fresh:
                 self.settle_floor()
         if hold > 0.0 and gauge.known:
             gauge.held = now + hold
             gauge.entry = None
-            self._schedule(gauge, gauge.held)
+            self.trials.put(gauge, gauge.held)
         if gauge.barred or gauge.held:
             return
         if not gauge.known:
@@ -408,6 +374,22 @@ class ScoreBoard(Generic[Item]):
         if gauge.entry is None or score < gauge.entry[0]:
             self._file(gauge)
             self.tidy_if_needed()
+
+    def _blame(self, gauge: Gauge[Item]) -> None:
+        """Bring the pool's rate of errors up to date with one endpoint's mean. O(1)."""
+        blame = gauge.estimate.mean_errors if gauge.counted else 0.0
+        self._errors += blame - gauge.blame
+        gauge.blame = blame
+        self.pool.error_rate = max(0.0, self._errors / self._sound)
+
+    def _count(self) -> None:
+        """Take anew who fails less than half the time: their weights, their errors. O(n)."""
+        self.cap.share_among(self._all)
+        for gauge in self._all:
+            gauge.blame = gauge.estimate.mean_errors if gauge.counted else 0.0
+        self._errors = fsum([gauge.blame for gauge in self._all])
+        self._sound = sum(1 for gauge in self._all if gauge.counted) or 1
+        self.pool.error_rate = self._errors / self._sound
 
     def readmit(self) -> None:
         """Let those whose buckets are full again take part. O(log n) each."""
@@ -425,17 +407,14 @@ class ScoreBoard(Generic[Item]):
         self.floor = self.pool.log_latency - self._heaviest
 
     def tidy_if_needed(self) -> None:
-        """Drop what is left over in the heaps, once that is more than what lives. O(1) amortised."""
+        """Drop what is left over, once that is more than what lives. O(1) amortised."""
         if len(self.best) > 2 * len(self._all) + _SLACK:
             self._tidy()
 
     def _tidy(self) -> None:
         self.best = [entry for entry in self.best if entry[1].entry is entry]
         heapify(self.best)
-        gauges = self.gauges
-        self._trials = [trial for trial in self._trials if gauges.get(trial[1].item) is trial[1]]
-        heapify(self._trials)
-        self.next_trial = self._trials[0][0] if self._trials else inf
+        self.trials.tidy(self.gauges)
 
     def _file(self, gauge: Gauge[Item]) -> None:
         gauge.entry = entry = gauge.score + self._log_load(gauge), gauge
@@ -466,5 +445,4 @@ class ScoreBoard(Generic[Item]):
         for spot, gauge in enumerate(self.fresh):
             assert gauge.spot == spot
             assert not gauge.known
-        assert {trial[1] for trial in self._trials} >= set(self._all)
-        assert self.next_trial == (self._trials[0][0] if self._trials else inf)
+        self.trials._check(self.gauges)

@@ -4,17 +4,17 @@ Every member has a bucket of at most ``burst`` tokens. Each pick, whoever gets i
 bucket of a member whose fair share is p, and costs the one who got it 1. A bucket that has run
 empty is barred until it is full again.
 
-Over any window of t picks in which shares stay as they are, a member that is picked only while its
-bucket is not barred gets at most κ·p·t + burst + 1: each pick but the last was paid with a token that
-was in the bucket when the window began (at most ``burst``) or came during it. While p ≥ 1/κ the
-bucket never empties, and nothing is barred.
+Over any window of t picks in which shares stay as they are, a member that is picked only while
+its bucket is not barred gets at most κ·p·t + burst + 1: each pick but the last was paid with a
+token that was in the bucket when the window began (at most ``burst``) or came during it. While
+p ≥ 1/κ the bucket never empties, and nothing is barred.
 
-Waiting for a full bucket, rather than for one token, costs nothing of the bound and keeps a member's
-turns together: somebody who sees little of the traffic learns most from requests that follow
-each other closely, and a trickle of single ones would teach nothing.
+Waiting for a full bucket, rather than for one token, costs nothing of the bound and keeps a
+member's turns together: somebody who sees little of the traffic learns most from requests that
+follow each other closely, and a trickle of single ones would teach nothing.
 
-Buckets are filled lazily, by a common credit: every operation is O(1), or O(log n) where a bucket runs
-empty or is full again.
+Buckets are filled lazily, by a common credit: every operation is O(1), or O(log n) where a bucket
+runs empty or is full again.
 """
 
 from __future__ import annotations

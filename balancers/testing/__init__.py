@@ -24,6 +24,7 @@ from balancers.testing.choice import (
     check_fair_ties,
     check_zero_weight,
 )
+from balancers.testing.collector import check_finalizers
 from balancers.testing.doubles import Event, ManualClock, RecordingObserver, ScriptedRandom
 from balancers.testing.errors import check_errors, check_observers, check_shape
 from balancers.testing.forks import check_fork
@@ -62,6 +63,7 @@ __all__ = [
     "check_exclude",
     "check_explain",
     "check_fair_ties",
+    "check_finalizers",
     "check_fork",
     "check_identity",
     "check_late_settlement",

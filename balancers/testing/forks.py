@@ -15,10 +15,12 @@ from random import Random
 from typing import Any, Unpack
 
 from balancers.protocol import Balancer
+from balancers.testing.doubles import ManualClock
 from balancers.testing.subject import Factory, Subject, Traits, in_flight, pick_id
 
-__all__ = ["check_fork"]
+__all__ = ["check_fork", "in_child"]
 
+STUCK = "a forked child is stuck, on a lock most likely"
 CHILDREN = 6
 PICKS = 12
 PATIENCE = 20
@@ -42,12 +44,12 @@ def check_fork(factory: Factory, **traits: Unpack[Traits]) -> None:
         return lambda: [pick_id(balancer) for _ in range(PICKS)]
 
     own = factory(names)
-    seen = [tuple(_in_child(subject, look(own))) for _ in range(CHILDREN)]
+    seen = [tuple(in_child(subject, look(own))) for _ in range(CHILDREN)]
     subject.require(len(set(seen)) > 1, f"{CHILDREN} forked children all picked {seen[0]}")
 
     # A clock that stands: what a policy learns of latency must not differ by the machine.
     injected = factory(names, rng=Random(subject.seed), clock=ManualClock())
-    seen = [tuple(_in_child(subject, look(injected))) for _ in range(CHILDREN)]
+    seen = [tuple(in_child(subject, look(injected))) for _ in range(CHILDREN)]
     subject.require(len(set(seen)) == 1, "children drew again from an rng that was injected")
     here = tuple(look(injected)())
     subject.require(here == seen[0], "an injected rng goes on differently in a child")
@@ -55,7 +57,7 @@ def check_fork(factory: Factory, **traits: Unpack[Traits]) -> None:
     balancer = factory(names)
     lease = balancer.pick(subject.key(0))
     with _held_elsewhere(_locks_of(balancer)):
-        told = _in_child(subject, lambda: _use_all(subject, balancer))
+        told = in_child(subject, lambda: _use_all(subject, balancer))
     subject.require(told == [0], f"a child that used everything ends with {told} in flight")
     subject.require(lease.done(), "a lease was settled in a child, and in the parent with it")
 
@@ -74,8 +76,12 @@ def _use_all(subject: Subject, balancer: Balancer) -> list[int]:
     return list(in_flight(balancer).values())
 
 
-def _in_child(subject: Subject, work: Callable[[], Any]) -> Any:
-    """Return what ``work()`` returns in a forked child, as JSON carries it."""
+def in_child(subject: Subject, work: Callable[[], Any], stuck: str = STUCK) -> Any:
+    """Return what ``work()`` returns in a forked child, as JSON carries it.
+
+    Raises:
+        AssertionError: If the child raises, or does not end: then it says ``stuck``.
+    """
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Python 3.12 warns of forks beside threads: that is the point here.
@@ -97,7 +103,7 @@ def _in_child(subject: Subject, work: Callable[[], Any]) -> Any:
     with os.fdopen(reading, "rb") as pipe:
         told = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    subject.require(status != -signal.SIGALRM, "a forked child is stuck, on a lock most likely")
+    subject.require(status != -signal.SIGALRM, stuck)
     subject.require(status == 0, f"a forked child raised {told.decode()} (status {status})")
     return json.loads(told)
 

@@ -14,6 +14,7 @@ from balancers.testing.choice import (
     check_fair_ties,
     check_zero_weight,
 )
+from balancers.testing.collector import check_finalizers
 from balancers.testing.errors import check_errors, check_observers, check_shape
 from balancers.testing.forks import check_fork
 from balancers.testing.leases import (
@@ -90,6 +91,7 @@ CHECKS: Mapping[str, Callable[..., None]] = MappingProxyType(
             check_late_settlement,
             check_abandonment,
             check_outcomes,
+            check_finalizers,
             check_placement,
             check_fair_ties,
             check_accounting,

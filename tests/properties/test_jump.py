@@ -47,13 +47,17 @@ def test_growth(key: int, n: int):
 
 @given(keys, st.integers(1, 100), st.sampled_from([0, 5]))
 def test_jump_hash(key, n: int, seed: int):
-    """A key's slot is that of the low half of its hash."""
-    assert jump_hash(key, n, seed) == jump_bucket(hash64(key_bytes(key), seed), n)
+    """An int is the paper's own key; of any other, and in JumpHash of all, the hash is."""
+    hashed = jump_bucket(hash64(key_bytes(key), seed), n)
+    number = isinstance(key, int)
+
+    assert jump_hash(key, n, seed) == (jump_bucket(key % 2**64, n) if number else hashed)
+    assert JumpHash([str(slot) for slot in range(n)], seed).owner(key) == str(hashed)
 
 
 def test_balance():
     """60 000 keys fall evenly on 100 slots; false alarm 1e-9."""
-    count = Counter(jump_hash(i, 100) for i in range(60_000))
+    count = Counter(jump_hash(f"k{i}", 100) for i in range(60_000))
     bound = hoeffding(60_000, 100)
     assert all(abs(count[slot] / 60_000 - 0.01) <= bound for slot in range(100))
 
@@ -66,7 +70,11 @@ def test_list(ids: list[str], drained: set[str], key):
     walk = structure.successors(key, 99)
     assert sorted(walk) == sorted(slots)
     if slots:
-        assert structure.owner(key) == walk[0] == slots[jump_hash(key, len(slots))]
+        assert (
+            structure.owner(key)
+            == walk[0]
+            == slots[jump_bucket(hash64(key_bytes(key), 0), len(slots))]
+        )
         assert structure.shares() == {id_: (id_ in slots) / len(slots) for id_ in ids}
 
 

@@ -132,8 +132,8 @@ def test_moved_is_exact(before: dict, after: dict, sizes: tuple[int, int]):
 def test_excess_disruption(n: int):
     """Removing one of n members moves at most 1 % of the table needlessly at M = 65537.
 
-    No bound is known; the largest found over seeds and members was 0.72 %, at n = 1000. The test
-    guards against getting worse.
+    No bound is known; the largest of twelve removals each was 0.03, 0.27, 0.64 and 0.61 % at
+    n = 3, 10, 100 and 1000. The test guards against getting worse.
     """
     ids = [f"10.0.{i // 256}.{i % 256}:80" for i in range(n)]
     before = MaglevTable(ids)

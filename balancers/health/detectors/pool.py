@@ -65,7 +65,7 @@ class PoolRate:
         size: Endpoints that take traffic.
     """
 
-    __slots__ = ("_at", "_long", "_short", "bad", "good", "size")
+    __slots__ = ("_at", "_fitted", "_long", "_short", "bad", "good", "size")
 
     def __init__(self) -> None:
         self.good: int = 0
@@ -74,13 +74,11 @@ class PoolRate:
         self._at = 0
         self._short = _Horizon()
         self._long = _Horizon()
-        self.resize(1)
+        self._fitted = 0
 
     def resize(self, size: int) -> None:
         """Tell how many endpoints take traffic. O(1)."""
-        self.size = max(1, size)
-        self._short.resize(max(32.0, 8.0 * self.size))
-        self._long.resize(max(1000.0, 100.0 * self.size))
+        self.size = max(1, size)  # the horizons follow when they are needed
 
     def rate(self, share: PoolShare) -> float:
         """The failure rate, 0..1, of everybody but the one whose share this is. O(1)."""
@@ -108,6 +106,10 @@ class PoolRate:
         return min(1.0, self._long.failures / self._long.requests) if self._long.requests else 0.0
 
     def _catch_up(self, share: PoolShare) -> None:
+        if self._fitted != self.size:
+            self._fitted = self.size
+            self._short.resize(max(32.0, 8.0 * self.size))
+            self._long.resize(max(1000.0, 100.0 * self.size))
         now = self.good + self.bad
         passed = now - self._at
         if passed > 0:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
@@ -36,7 +37,7 @@ class PlacedRing(Circle):
     def __init__(self, ids_or_weights: Mapping[str, float] | Iterable[str], **params: Any) -> None:
         weights = as_weights(ids_or_weights)
         self.ids: tuple[str, ...] = tuple(weights)
-        self.weights: dict[str, float] = weights
+        self.weights: Mapping[str, float] = MappingProxyType(weights)
         self._params = params
         live = [(index, id_, weights[id_]) for index, id_ in enumerate(self.ids) if weights[id_]]
         pairs = list(self._place(live)) if live else []

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
 from math import ceil
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from balancers.errors import InvalidEndpointError
@@ -52,7 +53,9 @@ class EnvoyMaglev(PrimeTable):
         weights = as_weights(ids_or_weights)
         self.size: int = check_prime(size)
         self.ids: tuple[str, ...] = tuple(sorted(weights))
-        self.weights: dict[str, float] = {id_: weights[id_] for id_ in self.ids}
+        self.weights: Mapping[str, float] = MappingProxyType(
+            {id_: weights[id_] for id_ in self.ids}
+        )
         live = [(index, id_, weights[id_]) for index, id_ in enumerate(self.ids) if weights[id_]]
         members = whole_weights(live, "Envoy", (1 << 32) - 1)
         self._table = _fill(members, size, table_code(len(self.ids))) if live else EmptyTable()
