@@ -45,7 +45,7 @@ class KeyFloor:
     """``floor key``: a method hashes a text key once and indexes a list once.
 
     What placing a key would cost if the hash were the answer. The key is encoded first:
-    mmh3 is never handed a ``str``, here or in the library.
+    mmh3 is handed bytes here; the library hands it text too, where that is known to be ASCII.
     """
 
     def __init__(self, items: Sequence[str]) -> None:

@@ -248,6 +248,22 @@ class RacyCount(Chance):
         return pick
 
 
+class SettlesUnderLock(Chance):
+    """Takes one lock to choose and to learn."""
+
+    def __init__(self, endpoints, **options: Any) -> None:
+        self.own = threading.Lock()
+        super().__init__(endpoints, **options)
+
+    def _choose(self, view, key, exclude, cost, rng) -> Cell | None:
+        with self.own:
+            return super()._choose(view, key, exclude, cost, rng)
+
+    def _learn(self, pick, outcome, latency, load, retry_after) -> None:
+        with self.own:
+            pass
+
+
 class ModuloHash(Policy):
     """Places by the key modulo n: everything moves at every change."""
 
@@ -345,6 +361,7 @@ FAULTS: list[tuple[Callable[..., Any], str]] = [
     (JumpHash, "placement"),
     (ForkedTwins, "fork"),
     (KeepsLock, "fork"),
+    (SettlesUnderLock, "finalizers"),
     (NoCallbacks, "shape"),
     (StaleViews, "identity"),
     (StaleViews, "accounting"),

@@ -7,6 +7,8 @@
 """
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -22,3 +24,7 @@ settings.register_profile(
 )
 if not os.environ.get("CI"):
     settings.load_profile("dev")
+
+# Worker processes import test modules as ``tests.…``. The root comes last on the path, so that
+# an installed wheel is found before the working tree.
+sys.path.append(str(Path(__file__).parent.parent))

@@ -3,7 +3,9 @@
 Guarantees:
     The endpoint picked minimises (load + cost)/weight among the eligible, for unit costs
     (in-flight + 1)/weight, exactly; every tied endpoint has the same chance, at each pick.
-    With equal weights and no departures no two in-flight counts differ by more than 1.
+    With equal weights and no departures no two in-flight counts differ by more than 1. An
+    endpoint that joins others is eligible for at most twice its share of the picks and 9 more
+    until it is level with them, lest it be flooded.
 
 Use when:
     Requests last unequally long and this balancer sees a good part of the traffic: in-flight
@@ -27,7 +29,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from math import floor
+from math import floor, fsum
 from random import Random
 from threading import Lock
 from typing import ClassVar, Unpack
@@ -40,6 +42,7 @@ from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Reason
+from balancers.structures.joiners import Joiners
 from balancers.structures.load_heap import LoadHeap
 from balancers.structures.score_heap import ScoreEntry, ScoreHeap
 
@@ -78,7 +81,8 @@ class LeastConnections(Policy):
         self._building = False
         self._missed: set[Cell] = set()
         self._heap: LoadHeap[Cell] = LoadHeap({}, _load)
-        self._by_load: ScoreHeap[Cell] | None = None
+        self._by_load: ScoreHeap[Cell] | None = None  # _heap's, where the quick path will do
+        self._joiners: Joiners[Cell] = Joiners()
         super().__init__(endpoints, **options)
 
     def pick(
@@ -101,8 +105,7 @@ class LeastConnections(Policy):
             pick: Pick
             heap = self._by_load
             if heap is None or self._building:
-                self._refile()
-                cell = self._heap.draw(random)
+                cell = self._take((), 1.0, self._rng)
             else:
                 while told:
                     news = told.pop()
@@ -148,13 +151,34 @@ class LeastConnections(Policy):
         reason: Reason,
         now: float | None,
     ) -> Pick:
+        # Of the view in use, should it have been replaced while this pick came down to it.
+        cells = self._ledger.cells
+        aside = [cells[name] for name in exclude if name in cells]
         with self._lock:
-            self._refile()
-            # The heap of the view in use, should it have been replaced on the way down here.
-            cell = self._draw(self._heap, exclude, cost, self._rng)
-            if cell is not None:
-                return self._lease(cell, cost, reason, now)
-        raise self._nobody(view, exclude)
+            try:
+                cell = self._take(aside, cost, self._rng)
+            except LookupError:
+                raise self._nobody(view, exclude) from None
+            return self._lease(cell, cost, reason, now)
+
+    def _take(self, exclude: Collection[Cell], cost: float, rng: Random) -> Cell:
+        """Choose, under the lock, whatever the weights and costs; who chooses also charges."""
+        self._refile()
+        heap, joiners = self._heap, self._joiners
+        try:
+            cell = heap.draw(rng.random, cost, exclude)
+        except LookupError:
+            if not joiners.passed_over:
+                raise
+            cell = _without_cap(heap, joiners.passed_over).draw(rng.random, cost, exclude)
+        if joiners:
+            if joiners.chosen(cell, not exclude) and cell not in heap.aside:
+                heap.set_aside(cell)
+            for back in joiners.back():
+                heap.bring_back(back)
+            if not joiners:
+                self._by_load = heap.by_load
+        return cell
 
     def _choose(
         self,
@@ -168,17 +192,15 @@ class LeastConnections(Policy):
             heap = self._heap.copy()
             for news in self._told:
                 heap.fell(_cell_of(news))
-        return self._draw(heap, exclude, cost, rng)
-
-    def _draw(
-        self, heap: LoadHeap[Cell], exclude: Collection[str], cost: float, rng: Random
-    ) -> Cell | None:
+            waiting = set(self._joiners.passed_over)
         cells = self._ledger.cells
         aside = [cells[name] for name in exclude if name in cells]
-        try:
-            return heap.draw(rng.random, cost, aside)
-        except LookupError:
-            return None
+        for chance in (heap, _without_cap(heap, waiting)):
+            try:
+                return chance.draw(rng.random, cost, aside)
+            except LookupError:
+                continue
+        return None
 
     def _refile(self) -> None:
         """Take note of the loads that have fallen."""
@@ -206,7 +228,8 @@ class LeastConnections(Policy):
     def _publish(self, view: View) -> None:
         heap: LoadHeap[Cell] = view.state
         with self._lock:
-            for cell in self._heap.weights:
+            before = self._heap.weights
+            for cell in before:
                 if cell.tell is self._tell and cell not in heap:
                     cell.watch(None)
             for cell in heap.weights:
@@ -218,12 +241,21 @@ class LeastConnections(Policy):
                 heap.fell(cell)
             self._building = False
             self._missed = set()
-            self._heap, self._by_load = heap, heap.by_load
+            joined = {c: weight for c, weight in heap.weights.items() if c not in before}
+            if len(joined) == len(heap.weights):
+                joined = {}  # everybody is new: nobody has to wait for anybody
+            left = [cell for cell in before if cell not in heap]
+            self._joiners.change(joined, left, fsum(heap.weights.values()))
+            for cell in self._joiners.passed_over:
+                heap.set_aside(cell)
+            self._heap = heap
+            self._by_load = None if self._joiners else heap.by_load
             super()._publish(view)
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
         self._lock = Lock()
+        self._joiners = Joiners()
         # Whoever held the lock may have left the heap half changed.
         self._view.state = self._build(self._view)
         self._publish(self._view)
@@ -241,3 +273,11 @@ def _load(cell: Cell) -> float:
 def _cell_of(news: Pick | Cell) -> Cell:
     """Return whose load has fallen; see ``Cell.watch``."""
     return news if isinstance(news, Cell) else news._cell
+
+
+def _without_cap(heap: LoadHeap[Cell], passed_over: Collection[Cell]) -> LoadHeap[Cell]:
+    """Return a heap that those who are passed over can be drawn from, nobody else being left."""
+    twin = heap.copy()
+    for cell in passed_over:
+        twin.bring_back(cell)
+    return twin

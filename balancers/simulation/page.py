@@ -198,7 +198,7 @@ _NOTES: Sequence[tuple[str, str]] = (
      "exceed: the mean over the seeds, and below it the 95 % bootstrap interval of that mean.")),
     ("errors", "Requests refused or failed."),
     ("wasted picks", "Requests sent to an endpoint while something was wrong with it."),
-    ("recovery", ("From the start of the trouble until p90 and errors are for good what they were "
+    ("recovery", ("From the start of the trouble until p97 and errors are for good what they were "
      "before; who never recovers has the rest of the run.")),
     ("affinity kept", "Requests that went where the one before with the same key went."),
     ("keys moved", "Share of keys a change of members moves."),
@@ -210,7 +210,8 @@ _NOTES: Sequence[tuple[str, str]] = (
     ("M/M/k bound", ("The fleet as one queue before all workers: no policy that chooses at once "
      "has a lower mean.")),
     ("verdict", ("Errors first (a tenth of a percent of all requests more than the least is too "
-     "many), then p99. As good within noise: at most 3 % behind, or the paired difference over "
+     "many), then p99; where affinity counts, what keeps most keys at a p99 of at most three "
+     "times the least. As good within noise: at most 3 % behind, or the paired difference over "
      "the seeds is not clearly above 0.")),
 )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 Errors come first: a policy stays in the race if it loses at most a tenth of a percent of requests
 more than the one that loses least. Among those the least p99 wins (the p99 of the first byte, where
-that is the goal). Another policy is as good within noise if it is at most 3 % behind, or if the
+that is the goal). Where affinity is, whoever keeps most keys in place wins, of those that place by
+key and whose p99 is at most three times the least of them. Another policy is as good within noise if it is at most 3 % behind, or if the
 95 % interval of the paired difference over the seeds holds 0.
 """
 
@@ -20,6 +21,8 @@ __all__ = ["AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best", 
 
 MORE_ERRORS = 0.001
 AS_GOOD = 1.03
+BEARABLE = 3.0
+FEWER_KEPT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ def verdict(chapter: Chapter) -> Verdict:
     racers = sorted(_racers(chapter), key=lambda row: (row.mean(goal) or 0.0, row.policy))
     if not racers:
         return Verdict(None, (), "No policy ran to the end.")
+    if chapter.scenario.goal == "affinity":
+        bearable = BEARABLE * (racers[0].mean(goal) or 0.0)
+        racers = [row for row in racers if (row.mean(goal) or 0.0) <= bearable]
+        racers.sort(key=lambda row: -round(row.mean("affinity") or 0.0, 2))  # stable: then by p99
+        kept = (racers[0].mean("affinity") or 0.0) - FEWER_KEPT
+        racers = [row for row in racers if (row.mean("affinity") or 0.0) >= kept]
     best, *others = racers
     ties = tuple(row.policy for row in others if _as_good(row, best, goal))
     facts = [f"{_goal_title(goal)} {shown(best.mean(goal), 's')}"]

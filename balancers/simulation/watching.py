@@ -15,6 +15,8 @@ __all__ = ["KeyWatch", "MoveWatch", "recovery"]
 WATCHED = 4096
 SAMPLE = 100
 CHANGES = 4
+LEVEL = 0.97
+"""What recovery looks at: high enough to see one server of twenty, low enough to be no accident."""
 
 
 class KeyWatch:
@@ -103,7 +105,7 @@ class MoveWatch:
 def recovery(slices: Sequence[Slice], width: float, disturbed: float) -> float | None:
     """Return the seconds from a disturbance until things are, for good, as they were before.
 
-    A slice is as before if its p90 is at most half above the highest one before the
+    A slice is as before if its p97 is at most half above the highest one before the
     disturbance, and its share of errors at most one point above. The end of the run ends the
     count: who never recovers gets the time that was left.
 
@@ -119,14 +121,14 @@ def recovery(slices: Sequence[Slice], width: float, disturbed: float) -> float |
     before = [part for part in slices[1:first] if part.latencies.count]  # the first one fills up
     if len(before) < 3:
         return None
-    slow = 1.5 * max(part.latencies.quantile(0.9) or 0.0 for part in before)
+    slow = 1.5 * max(part.latencies.quantile(LEVEL) or 0.0 for part in before)
     bad = 0.01 + max(part.lost / part.arrived for part in before)
     wrong = [
         index
         for index in range(first, len(slices))
         if slices[index].arrived
         and (
-            (slices[index].latencies.quantile(0.9) or 0.0) > slow
+            (slices[index].latencies.quantile(LEVEL) or 0.0) > slow
             or slices[index].lost / slices[index].arrived > bad
         )
     ]

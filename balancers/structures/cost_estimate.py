@@ -19,7 +19,7 @@ things are priced, whichever is more:
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, inf, log
 
 __all__ = ["CostEstimate", "PoolEstimate"]
 
@@ -113,7 +113,7 @@ class CostEstimate:
         self.mean_errors = 0.0
         self.streak = 0
         self.samples = 0
-        self.log_cost = 0.0
+        self.log_cost = -inf  # nobody has looked at it yet
         self.at = 0.0
 
     @property
@@ -172,7 +172,7 @@ class CostEstimate:
         cost = mean
         if errors:
             cost = log(exp(mean) + ERROR_PRICE * errors * exp(pool.log_latency))
-        if self.streak and self.samples > 1:
+        if self.streak:
             cost = max(cost, self.log_cost)
         self.errors = errors
         self.log_cost = cost

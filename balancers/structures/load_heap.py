@@ -45,11 +45,15 @@ class LoadHeap(Generic[Item]):
             default the heap keeps loads of its own, told by ``charge`` and ``settle``. With
             ``load``, ``weights`` maps any hashable objects to weights > 0.
 
+    Attributes:
+        weights: The weight of each member that can be drawn.
+        aside: Members that are not drawn for the time being; see ``set_aside``.
+
     Raises:
         InvalidEndpointError: For an id given twice or a weight out of range.
     """
 
-    __slots__ = ("_load", "_loads", "_shift", "_units", "classes", "one", "weights")
+    __slots__ = ("_load", "_loads", "_shift", "_units", "aside", "classes", "one", "weights")
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class LoadHeap(Generic[Item]):
         else:
             self.weights = dict(cast("Mapping[Item, float]", weights))
         self._load = load
+        self.aside: set[Item] = set()
         self._units: dict[Item, int] | None = None
         self._shift = 0
         self.one: ScoreHeap[Item] | None = None
@@ -99,15 +104,25 @@ class LoadHeap(Generic[Item]):
         if cost != 1 and self._units is not None:
             self._split()
         if not exclude:
-            return self._drawn(random, cost, ())
-        aside = [item for item in set(exclude) if item in self.weights]
-        for item in aside:
-            self._heap_of(item).remove(item)
+            return self._drawn(random, cost)
+        away = [item for item in exclude if item in self.weights and item not in self.aside]
+        for item in away:
+            self.set_aside(item)
         try:
-            return self._drawn(random, cost, aside)
+            return self._drawn(random, cost)
         finally:
-            for item in aside:
-                self.fell(item)
+            for item in away:
+                self.bring_back(item)
+
+    def set_aside(self, item: Item) -> None:
+        """Draw a member no more until it is brought back; KeyError if it cannot be drawn. O(1)."""
+        self._heap_of(item).remove(item)
+        self.aside.add(item)
+
+    def bring_back(self, item: Item) -> None:
+        """Draw a member again that was set aside. O(log n)."""
+        self.aside.discard(item)
+        self.fell(item)
 
     def fell(self, item: Item) -> None:
         """Take note that a member's load may have fallen; strangers are ignored. O(log n)."""
@@ -147,25 +162,22 @@ class LoadHeap(Generic[Item]):
         """Return a heap that draws what this one would, by the same rng; loads shared. O(n)."""
         twin: LoadHeap[Item] = LoadHeap.__new__(LoadHeap)
         twin.weights, twin._units, twin._shift = self.weights, self._units, self._shift
-        twin._load, twin._loads = self._load, self._loads
+        twin._load, twin._loads, twin.aside = self._load, self._loads, set(self.aside)
         twin.one = None if self.one is None else self.one.copy()
         twin.classes = {weight: heap.copy() for weight, heap in self.classes.items()}
         return twin
 
-    def _drawn(self, random: Callable[[], float], cost: float, aside: Collection[Item]) -> Item:
+    def _drawn(self, random: Callable[[], float], cost: float) -> Item:
         while True:
             bucket = self._lowest(cost)
             entry = bucket[floor(random() * len(bucket))]
-            item = entry.item
             units = self._units
-            rank = self._rank(item)
-            if self._units is not units:  # split meanwhile, with everybody in
-                for absent in aside:
-                    self._heap_of(absent).remove(absent)
-            elif rank == entry.score:
-                return item
-            else:
-                self._heap_of(item).place(item, rank)
+            rank = self._rank(entry.item)
+            if self._units is not units:  # split meanwhile: everybody is filed anew
+                continue
+            if rank == entry.score:
+                return entry.item
+            self._heap_of(entry.item).place(entry.item, rank)
 
     def _lowest(self, cost: float) -> list[ScoreEntry[Item]]:
         """Return the entries filed lowest for a request of this cost, ties of all classes."""
@@ -192,7 +204,7 @@ class LoadHeap(Generic[Item]):
         units = self._units
         if units is None:
             return load
-        if load.__class__ is not int:  # other costs than 1 have come into play
+        if not isinstance(load, int):  # other costs than 1 have come into play
             self._split()
             return load
         return ((load + 1) << self._shift) // units[item]
@@ -205,7 +217,9 @@ class LoadHeap(Generic[Item]):
         self.one = self._units = None
         found: dict[float, list[tuple[Item, float]]] = {}
         for item, weight in self.weights.items():
-            found.setdefault(weight, []).append((item, self._load(item)))
+            filed = found.setdefault(weight, [])
+            if item not in self.aside:
+                filed.append((item, self._load(item)))
         self.classes = {weight: ScoreHeap(items) for weight, items in found.items()}
 
     def _file_all(self) -> None:
@@ -213,7 +227,7 @@ class LoadHeap(Generic[Item]):
         loads = [(item, self._load(item)) for item in weights]
         if len(set(weights.values())) <= 1:
             self.one = ScoreHeap(loads)
-        elif any(load.__class__ is not int for _, load in loads):
+        elif not all(isinstance(load, int) for _, load in loads):
             self._split()
         else:
             units = self._units = dict(zip(weights, exact_integers(weights.values()), strict=True))
@@ -237,7 +251,8 @@ class LoadHeap(Generic[Item]):
             heap._check()
             for item, entry in heap.entries.items():
                 assert entry.score <= self._rank(item)
-        assert sum(map(len, heaps)) == len(self.weights)
+        assert sum(map(len, heaps)) == len(self.weights) - len(self.aside)
+        assert self.aside <= self.weights.keys()
 
 
 def _exact(amount: float) -> float:

@@ -1,14 +1,14 @@
 """When to try an endpoint again that nobody has asked for a while.
 
-Who is slow or failing is left alone, and would be for ever: nothing else could show that it has been
-repaired. So everybody has a date. One that costs c times the typical endpoint waits for 1 - 1/c of
-``TRIAL_AGE``: the worse, the longer, but never longer than the whole, nor less than a quarter; one
-that nobody has heard of, or whose tokens have run out, is looked at after a quarter. And as
-many picks must have gone to others that trials stay a small part of the traffic of a slow client:
-``TRIAL_PICKS`` for each endpoint of the pool, in the same proportion.
+Who is slow or failing is left alone, and would be for ever: nothing else could show that it has
+been repaired. So everybody has a date. One that costs c times the typical endpoint waits for
+1 - 1/c of ``TRIAL_AGE``: the worse, the longer, but never longer than the whole, nor less than a
+quarter; one that nobody has heard of waits for a quarter. And so many picks must have gone to
+others that trials stay a small part of the traffic of a slow client: ``TRIAL_PICKS`` for each
+endpoint of the pool, in the same proportion.
 
-Dates are kept in a heap and looked at when they come, one at a pick; an endpoint that has been asked
-meanwhile is put off. Nothing is done when it is asked.
+Dates are kept in a heap and looked at when they come, one at a pick; an endpoint that has been
+asked meanwhile is put off. Nothing is done when it is asked.
 """
 
 from __future__ import annotations

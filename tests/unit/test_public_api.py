@@ -21,10 +21,11 @@ CONTRACT = {
 """Every name the library will ever promise at its root; a new one is added here on purpose."""
 
 STANDING = {
-    "Admin", "Balancer", "BalancerError", "Delta", "Endpoint", "Explanation", "HealthState",
-    "IPHash", "InvalidEndpointError", "JumpHash", "Key", "Limit", "Maglev",
-    "NoEligibleEndpointError", "NoEndpointError", "Observer", "Outcome", "Pick", "Priority",
-    "Random", "Reason", "Regions", "Rendezvous", "RingHash", "RoundRobin", "Snapshot", "Sticky",
+    "Adaptive", "Admin", "Balancer", "BalancerError", "Delta", "Endpoint", "Explanation",
+    "HealthState", "IPHash", "InvalidEndpointError", "JumpHash", "Key", "LeastConnections",
+    "LeastResponseTime", "Limit", "Maglev", "NoEligibleEndpointError", "NoEndpointError",
+    "Observer", "Outcome", "PeakEwma", "Pick", "PowerOfTwoChoices", "Priority", "Random",
+    "Reason", "Regions", "Rendezvous", "RingHash", "RoundRobin", "Snapshot", "Sticky",
     "Subset", "WeightedRoundRobin", "ZoneAware",
 }  # fmt: skip
 """Names once published, never to be lost again."""
