@@ -10,7 +10,7 @@ from balancers.errors import (
     NoEndpointError,
 )
 from balancers.hashing import Key
-from balancers.health import Admin, HealthState
+from balancers.health import Admin, HealthEvent, HealthPolicy, HealthRegistry, HealthState
 from balancers.policies import (
     Adaptive,
     IPHash,
@@ -44,6 +44,9 @@ __all__ = [
     "Delta",
     "Endpoint",
     "Explanation",
+    "HealthEvent",
+    "HealthPolicy",
+    "HealthRegistry",
     "HealthState",
     "IPHash",
     "InvalidEndpointError",

@@ -1,10 +1,12 @@
 """What to use, in one sentence, and how every policy stands against the best.
 
 Errors come first: a policy stays in the race if it loses at most a tenth of a percent of requests
-more than the one that loses least. Among those the least p99 wins (the p99 of the first byte, where
-that is the goal). Where affinity is, whoever keeps most keys in place wins, of those that place by
-key and whose p99 is at most three times the least of them. Another policy is as good within noise if it is at most 3 % behind, or if the
-95 % interval of the paired difference over the seeds holds 0.
+more than the one that loses least. Among those the least p99 wins (the p99 of the first byte,
+where that is the goal). Where affinity is the goal, whoever keeps most keys in place wins, of those
+that place by key and whose p99 is at most three times the least of them.
+
+Another policy is as good within noise if it is at most 3 % behind, or if the 95 % interval of the
+paired difference over the seeds holds 0.
 """
 
 from __future__ import annotations

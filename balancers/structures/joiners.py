@@ -1,10 +1,10 @@
 """Newcomers, kept from being flooded.
 
-A newcomer holds no requests, so whoever goes by load sends it everything until it is level with the
-rest: with long requests that is many times its share at once, before it has shown that it can bear
-them. Here it may take κ times its share, and a burst, like every endpoint under a ``ShareCap``; beyond
-that it is passed over until its bucket is full. It is a newcomer until, being eligible, it is passed
-over for somebody else: then it is level.
+A newcomer holds no requests, so whoever goes by load sends it everything until it is level with
+the rest: with long requests that is many times its share at once, before it has shown that it can
+bear them. Here it may take κ times its share, and a burst, like every endpoint under a
+``ShareCap``; beyond that it is passed over until its bucket is full. It is a newcomer until, being
+eligible, it is not chosen: then it is level.
 """
 
 from __future__ import annotations

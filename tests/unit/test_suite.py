@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import tracemalloc
 from html.parser import HTMLParser
 
 import pytest
@@ -330,3 +331,15 @@ def test_the_defaults_can_be_played():
     cells = make_cells(default_policies(), ["one-slow"], [0], [{"traffic": {"requests": 300}}])
 
     assert [result["trouble"] for result in run_cells(cells)] == [None] * len(cells)
+
+
+def test_memory_is_flat():
+    """Ten times the requests need hardly more memory: nothing is kept of a request."""
+    peaks = []
+    for requests in (5_000, 50_000):
+        tracemalloc.start()
+        play(Cell("RoundRobin", "one-slow", 0, {"traffic": {"requests": requests, "load": 0.4}}))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] < 1.5 * peaks[0]
