@@ -44,9 +44,11 @@ async def acquire(
         granted = loop.create_future()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(lambda: granted.done() or granted.set_result(None))
+            if not granted.done():
+                granted.set_result(None)
 
-        ticket.then(wake)
+        # The pick may be granted by any thread.
+        ticket.then(lambda: loop.call_soon_threadsafe(wake))
         try:
             await asyncio.wait_for(granted, timeout)
         except TimeoutError:

@@ -92,6 +92,7 @@ class Membership(ABC):
         self._watched = observer is not None  # here or further in
         self._ledger = Ledger(time.monotonic if clock is None else clock, classify)
         self._abandoned = self._ledger.abandoned
+        self._clock = self._ledger.clock
         self._registry = health
         self._attachment = (
             None
@@ -322,6 +323,7 @@ class Membership(ABC):
         self._parent = parent
         self._ledger = ledger
         self._abandoned = ledger.abandoned
+        self._clock = ledger.clock
         if self._given_rng is None:
             self._rng = parent._rng
         self._hooks = self._own_hooks() + parent._hooks

@@ -137,7 +137,7 @@ class Policy(Reporting):
                 return self._pick(key, exclude, cost)
             pick = Pick()
         else:
-            now = self._ledger.clock()
+            now = self._clock()
             if now >= registry.deadline:
                 return self._pick(key, exclude, cost)
             cell = choose(key)

@@ -34,7 +34,7 @@ from math import exp, log
 from random import Random
 from threading import Lock
 from types import TracebackType
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
@@ -154,7 +154,7 @@ class Adaptive(TimedPolicy):
         ValueError: If an option is out of range.
     """
 
-    aliases = ("adaptive",)
+    aliases: ClassVar[tuple[str, ...]] = ("adaptive",)
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from math import exp, floor, log
 from random import Random
 from threading import Lock
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
@@ -128,7 +128,7 @@ class LeastResponseTime(TimedPolicy):
         ValueError: If ``decay`` is out of range.
     """
 
-    aliases = ("lrt", "least-time")
+    aliases: ClassVar[tuple[str, ...]] = ("lrt", "least-time")
 
     def __init__(
         self,

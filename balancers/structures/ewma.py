@@ -78,7 +78,7 @@ class FadingEwma:
     __slots__ = ("_state", "decay")
 
     def __init__(self, decay: float = 10.0) -> None:
-        self.decay = checked_decay(decay)
+        self.decay: float = checked_decay(decay)
         self._state: tuple[float, float] | None = None
 
     @property

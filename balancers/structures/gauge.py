@@ -52,16 +52,16 @@ class Gauge(Bucket, Generic[Item]):
         self, item: Item, serial: int, leases: Sized, estimate: CostEstimate, tokens: float
     ) -> None:
         super().__init__(serial, tokens)
-        self.item = item
-        self.open = leases
-        self.estimate = estimate
-        self.known = False
-        self.score = 0.0
-        self.log_weight = 0.0
+        self.item: Item = item
+        self.open: Sized = leases
+        self.estimate: CostEstimate = estimate
+        self.known: bool = False
+        self.score: float = 0.0
+        self.log_weight: float = 0.0
         self.entry: tuple[float, Gauge[Item]] | None = None
-        self.spot = -1
-        self.held = 0.0
-        self.blame = 0.0
+        self.spot: int = -1
+        self.held: float = 0.0
+        self.blame: float = 0.0
 
     def weigh(self, weight: float) -> None:
         """Give it a weight, > 0."""

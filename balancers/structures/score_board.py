@@ -90,15 +90,15 @@ class ScoreBoard(Generic[Item]):
     def __init__(
         self, share_cap: float, choices: int, decay: float, load: Callable[[Item], float]
     ) -> None:
-        self.cap = ShareCap(share_cap, BURST)
-        self.pool = PoolEstimate(decay)
+        self.cap: ShareCap = ShareCap(share_cap, BURST)
+        self.pool: PoolEstimate = PoolEstimate(decay)
         self.gauges: dict[Item, Gauge[Item]] = {}
-        self.costly = False
-        self.overdrawn = 0
+        self.costly: bool = False
+        self.overdrawn: int = 0
         self.best: list[tuple[float, Gauge[Item]]] = []
         self.fresh: list[Gauge[Item]] = []
         self.trials: Trials[Item] = Trials()
-        self.floor = -inf
+        self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
         self._choices = choices
         self._heaviest = 0.0  # logarithm of the largest weight

@@ -41,12 +41,12 @@ class Bucket:
     __slots__ = ("barred", "counted", "mark", "serial", "tokens", "weight")
 
     def __init__(self, serial: int, tokens: float) -> None:
-        self.serial = serial
-        self.weight = 1.0
-        self.tokens = tokens
-        self.mark = 0.0
-        self.barred = False
-        self.counted = True
+        self.serial: int = serial
+        self.weight: float = 1.0
+        self.tokens: float = tokens
+        self.mark: float = 0.0
+        self.barred: bool = False
+        self.counted: bool = True
 
     def __lt__(self, other: Bucket) -> bool:
         return self.serial < other.serial
@@ -68,11 +68,11 @@ class ShareCap:
     __slots__ = ("_waiting", "burst", "cap", "credit", "due", "rate")
 
     def __init__(self, cap: float, burst: float) -> None:
-        self.cap = cap
-        self.burst = burst
-        self.credit = 0.0
-        self.due = math.inf
-        self.rate = 0.0
+        self.cap: float = cap
+        self.burst: float = burst
+        self.credit: float = 0.0
+        self.due: float = math.inf
+        self.rate: float = 0.0
         self._waiting: list[tuple[float, Bucket]] = []
 
     def share_among(self, buckets: Sequence[Bucket]) -> None:

@@ -11,7 +11,7 @@ from balancers import RoundRobin
 from balancers.testing import check_thread_conservation
 
 FULL = {"threads": 8, "cycles": 200_000, "updates": 1_000}
-LARGE = {"threads": 8, "cycles": 200_000 if os.environ.get("BALANCERS_FULL") else 4_000}
+LARGE = {"threads": 8, "cycles": 200_000 if os.environ.get("BALANCERS_FULL") else 2_000}
 
 
 def test_full_size():

@@ -17,6 +17,7 @@ from balancers.testing import RecordingObserver
 from balancers.testing.threads import switching
 
 KEYS = {"IPHash": "10.0.0.1"}
+OPTIONS = {"Maglev": {"table_size": 251}}
 ROUNDS = 400
 
 
@@ -208,7 +209,8 @@ def test_closing_in_the_middle_of_picks(policy):
     """``close`` while threads pick and settle: no lease lacks what its end asks for."""
     key = KEYS.get(policy.__name__, "key") if policy.keyed else None
     for _ in range(ROUNDS // 8):
-        balancer = policy(["a", "b", "c"], health=HealthRegistry())
+        options = OPTIONS.get(policy.__name__, {})
+        balancer = policy(["a", "b", "c"], health=HealthRegistry(), **options)
 
         def cycles(balancer=balancer):
             for turn in range(20):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from compose_models import Ward
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from balancers import (

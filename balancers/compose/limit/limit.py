@@ -164,6 +164,8 @@ class Limit(Solo):
         now: float | None,
     ) -> Pick:
         """Check, choose and charge; needs the lock."""
+        if not view.roster:
+            raise self._nobody(view, exclude)
         if self._is_spent():
             self._refused = True
             raise NoEligibleEndpointError(f"all of {self._total} leases are open")
