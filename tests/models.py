@@ -75,10 +75,7 @@ MORE: list[Held] = [
 _LOCKED = "done() takes the lock a pick of its own thread may hold when the collector runs"
 
 KNOWN: dict[tuple[str, str], str] = {
-    ("Adaptive", "finalizers"): _LOCKED,
-    ("LeastResponseTime", "finalizers"): _LOCKED,
     ("Limit", "finalizers"): _LOCKED,
-    ("RingHash bounded", "finalizers"): _LOCKED,
 }
 """Promises known to be broken, by policy and check, and why; take an entry out with its cause."""
 

@@ -73,6 +73,7 @@ class _Core:
         self.check = check
         self.concurrency = concurrency
         self.timeout = registry.policy.probe_timeout
+        self._known: set[type[Exception]] = set()
 
     def pause(self) -> float:
         """Seconds until it is worth asking again, at most half the fast interval.
@@ -99,9 +100,18 @@ class _Core:
             latency=latency if math.isfinite(latency) else None,
         )
 
+    def overdue(self, started: float) -> bool:
+        """Whether a probe that ends now took too long, whatever it says."""
+        return self.registry.clock() - started > self.timeout
+
     def failed(self, name: str, error: Exception) -> Answer:
-        """Make an answer of an exception."""
-        log.debug("probe of %r: %s: %s", name, type(error).__name__, error)
+        """Make an answer of an exception; one that may be a bug is logged the first time."""
+        kind = type(error)
+        if isinstance(error, OSError) or kind in self._known:
+            log.debug("probe of %r: %s: %s", name, kind.__name__, error)
+        else:
+            self._known.add(kind)
+            log.warning("probe of %r raised, which is a failure", name, exc_info=error)
         return Answer(ok=False)
 
 
@@ -120,7 +130,7 @@ class ThreadProber:
         if inspect.iscoroutinefunction(check):
             raise TypeError("a coroutine function needs an AsyncProber")
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = threading.Event()
         self._started = False
         self._todo: list[str] = []
         self._running: dict[object, tuple[str, float]] = {}  # by token: id, start
@@ -146,7 +156,7 @@ class ThreadProber:
             timeout: Seconds to wait; by default twice the policy's ``probe_timeout``.
         """
         with self._changed:
-            self._closing = True
+            self._closing.set()
             self._todo.clear()
             self._changed.notify_all()
         wait = 2.0 * self._core.timeout if timeout is None else timeout
@@ -172,14 +182,16 @@ class ThreadProber:
         core = self._core
         while True:
             with self._changed:
-                if self._closing:
+                if self._closing.is_set():
                     return
                 free = core.concurrency - len(self._running) - len(self._todo)
-                self._give_up_on_late_ones()
+                late = self._late()
+            for name, started in late:
+                core.report(name, Answer(ok=False, detail="timed out"), started)
             due = core.registry.due_probes(limit=free) if free > 0 else []
             pause = core.pause() if free > len(due) else core.timeout
             with self._changed:
-                if self._closing:
+                if self._closing.is_set():
                     return
                 self._todo += due
                 while self._idle < len(self._todo) and len(self._workers) < core.concurrency:
@@ -194,20 +206,22 @@ class ThreadProber:
                 elif pause > 0.0:
                     self._changed.wait(pause)
 
-    def _give_up_on_late_ones(self) -> None:
-        """Report those that outlast the timeout; their threads are busy for longer."""
+    def _late(self) -> list[tuple[str, float]]:
+        """Give up on probes that outlast the timeout; their threads stay busy."""
         now = self._core.registry.clock()
-        for token, (name, started) in list(self._running.items()):
-            if name and now - started > 1.5 * self._core.timeout:
-                self._running[token] = ("", started)
-                self._core.report(name, Answer(ok=False, detail="timed out"), started)
+        found = []
+        for token, (name, started) in self._running.items():
+            if name and now - started > self._core.timeout:
+                found.append((name, started))
+                self._running[token] = ("", started)  # a later answer counts for nothing
+        return found
 
     def _work(self) -> None:
         core = self._core
         while True:
             with self._changed:
                 while not self._todo:
-                    if self._closing:
+                    if self._closing.is_set():
                         return
                     self._changed.wait()
                 name = self._todo.pop(0)
@@ -220,10 +234,12 @@ class ThreadProber:
             except Exception as error:
                 verdict = core.failed(name, error)
             with self._changed:
-                on_time = bool(self._running.pop(token)[0]) and not self._closing
+                on_time = bool(self._running.pop(token)[0]) and not self._closing.is_set()
                 self._idle += 1
-                if self._closing:
+                if self._closing.is_set():
                     return
+            if core.overdue(started):
+                verdict = Answer(ok=False, detail="timed out")
             if on_time:
                 core.report(name, verdict, started)
             with self._changed:
@@ -305,5 +321,5 @@ class AsyncProber:
     async def _ask(self, name: str) -> object:
         check: Any = self._core.check
         if hasattr(check, "run_async"):
-            return await check.run_async(name, self._core.timeout)
+            return await check.run_async(name)
         return await check(name)

@@ -49,8 +49,8 @@ class Check(Protocol):
         """Probe an endpoint within the timeout; an ``Exception`` is a failure."""
         ...
 
-    async def run_async(self, id: str, timeout: float) -> Answer:  # noqa: A002
-        """Probe an endpoint within the timeout; an ``Exception`` is a failure."""
+    async def run_async(self, id: str) -> Answer:  # noqa: A002
+        """Probe an endpoint until cancelled; an ``Exception`` is a failure."""
         ...
 
 
@@ -69,9 +69,9 @@ class _Spoken(ABC):
         """Probe over a blocking socket."""
         return talk(self.converse(*self._where(id)), timeout)
 
-    async def run_async(self, id: str, timeout: float) -> Answer:  # noqa: A002
+    async def run_async(self, id: str) -> Answer:  # noqa: A002
         """Probe over asyncio."""
-        return await talk_async(self.converse(*self._where(id)), timeout)
+        return await talk_async(self.converse(*self._where(id)))
 
     def _where(self, name: str) -> tuple[str, int]:
         host, port = self._address(name)

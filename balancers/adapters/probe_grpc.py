@@ -27,7 +27,7 @@ class GrpcCheck:
 
     Args:
         service: Service to ask about; "" is the server as a whole.
-        credentials: Channel credentials for TLS; None is plain text.
+        credentials: A ``grpc.ChannelCredentials`` for TLS; None is plain text.
         options: Further channel options.
         port: Port to probe instead of the endpoint's own.
         address: Where an id is; by default the id is read as ``host:port``.
@@ -37,7 +37,7 @@ class GrpcCheck:
         self,
         service: str = "",
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Any = None,
         options: tuple[tuple[str, Any], ...] = (),
         port: int | None = None,
         address: Address = split_address,
@@ -59,7 +59,7 @@ class GrpcCheck:
         with channel:
             return _answer(channel.unary_unary(METHOD)(self._request, timeout=timeout))
 
-    async def run_async(self, id: str, timeout: float) -> Answer:  # noqa: A002
+    async def run_async(self, id: str) -> Answer:  # noqa: A002
         """Probe on the running event loop."""
         target = self._target(id)
         if self._credentials is None:
@@ -67,7 +67,7 @@ class GrpcCheck:
         else:
             channel = grpc.aio.secure_channel(target, self._credentials, self._options)
         async with channel:
-            return _answer(await channel.unary_unary(METHOD)(self._request, timeout=timeout))
+            return _answer(await channel.unary_unary(METHOD)(self._request))
 
     def _target(self, name: str) -> str:
         host, port = self._address(name)

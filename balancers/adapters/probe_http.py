@@ -51,23 +51,23 @@ class ResponseReader:
         Raises:
             ValueError: If this is no HTTP response, ends too early or is too large.
         """
+        ended = not data
         self._buffer += data
-        if self.response is None:
+        while self.response is None:
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
                 if len(self._buffer) > LIMIT:
                     raise ValueError("the head of the response is too large")
-                if not data:
+                if ended:
                     raise ValueError("the connection was closed before a response")
                 return False
             response = _parse_head(head)
             self._buffer = rest
-            if response.status < 200:  # 100 Continue, 103 Early Hints: another head follows
-                return self.feed(b"") if rest or not data else False
-            self.response = response
-        return self._body(ended=not data)
+            if response.status >= 200:  # 100 Continue, 103 Early Hints: another head follows
+                self.response = response
+        return self._body(ended)
 
-    def _body(self, *, ended: bool) -> bool:
+    def _body(self, ended: bool) -> bool:
         response = self.response
         assert response is not None
         if self._head_only or response.status in (204, 304):

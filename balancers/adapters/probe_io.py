@@ -8,7 +8,6 @@ nor threads nor an event loop; ``talk`` and ``talk_async`` do, and keep the time
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import time
@@ -104,38 +103,39 @@ def talk(conversation: Conversation, timeout: float) -> Answer:
             line.close()
 
 
-async def talk_async(conversation: Conversation, timeout: float) -> Answer:
-    """Hold the conversation over asyncio streams; see ``talk``."""
+async def talk_async(conversation: Conversation) -> Answer:
+    """Hold the conversation over asyncio streams, until it ends or is cancelled.
+
+    Raises:
+        OSError: If the network or TLS fails.
+    """
     writer: asyncio.StreamWriter | None = None
     reader: asyncio.StreamReader | None = None
     reply = b""
     try:
-        async with asyncio.timeout(timeout):
-            while True:
-                try:
-                    step = conversation.send(reply) if writer is not None else next(conversation)
-                except StopIteration as end:
-                    answer: Answer = end.value
-                    return answer
-                reply = b""
-                if isinstance(step, Connect):
-                    name = (step.server_name or step.host) if step.tls is not None else None
-                    reader, writer = await asyncio.open_connection(
-                        step.host, step.port, ssl=step.tls, server_hostname=name
-                    )
-                    continue
-                assert writer is not None, "a conversation begins with Connect"
-                assert reader is not None
-                if isinstance(step, Send):
-                    writer.write(step.data)
-                    await writer.drain()
-                else:
-                    reply = await reader.read(CHUNK)
+        while True:
+            try:
+                step = conversation.send(reply) if writer is not None else next(conversation)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            reply = b""
+            if isinstance(step, Connect):
+                name = (step.server_name or step.host) if step.tls is not None else None
+                reader, writer = await asyncio.open_connection(
+                    step.host, step.port, ssl=step.tls, server_hostname=name
+                )
+                continue
+            assert writer is not None, "a conversation begins with Connect"
+            assert reader is not None
+            if isinstance(step, Send):
+                writer.write(step.data)
+                await writer.drain()
+            else:
+                reply = await reader.read(CHUNK)
     finally:
         conversation.close()
         if writer is not None:
             # Not closed in good order: a probe owes the other side no farewell, and waiting
-            # for one would outlast the timeout.
+            # for one could outlast the timeout.
             writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await asyncio.sleep(0)

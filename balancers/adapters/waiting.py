@@ -20,7 +20,7 @@ async def acquire(
     *,
     exclude: Collection[str] = (),
     cost: float = 1.0,
-    timeout: float | None = None,  # noqa: ASYNC109 - the queue must hear of it
+    timeout: float | None = None,
 ) -> Pick:
     """Lease one endpoint of a ``Limit``, waiting for room if need be.
 

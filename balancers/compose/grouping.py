@@ -15,13 +15,15 @@ from typing import Any, ClassVar, TypeAlias, Unpack
 
 from balancers.compose.foreign import Foreign
 from balancers.compose.spread import Spread
+from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Membership, Options
 from balancers.core.policy import Policy
 from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.hashing import Key
-from balancers.protocol import Balancer, Candidate, Reason
+from balancers.health.registry import HealthRegistry
+from balancers.protocol import Balancer, Candidate, Reason, Snapshot
 
 __all__ = ["Branch", "Group", "Grouping", "PolicyFactory", "State"]
 
@@ -46,10 +48,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One group: the balancer over it, and that balancer's part of the view."""
+    """One group: the balancer over it, and that balancer's part of the view.
+
+    Attributes:
+        child: The balancer.
+        view: Its part of the view.
+        basis: All that the view was made of; while it stays the same, so does the view.
+    """
 
     child: Policy
     view: View
+    basis: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class Grouping(Policy):
         self._factory = policy
         self._branches: Mapping[Hashable, Branch] = {}
         self._seed = self.salt
+        self._inner: tuple[HealthRegistry, ...] = ()
         self._by_key = False  # whether the leaves place by key, and so every level
         super().__init__(endpoints, **options)
 
@@ -117,16 +127,35 @@ class Grouping(Policy):
         panic = view.reason is Reason.PANIC
         branches: dict[Hashable, Branch] = {}
         for name, group in self._groups(view, cells).items():
-            old = self._branches.get(name)
-            child = self._child(group.members) if old is None else old.child
-            child._panic = panic if group.panic is None else group.panic
-            child._withheld = self._withheld
-            if group.withheld:
-                child._withheld = {**self._withheld, **group.withheld}
-            child._admit(group.members)
-            branches[name] = Branch(child, child._prepare(group.members, cells))
+            branches[name] = self._branch(self._branches.get(name), group, panic, cells)
         view.state = State(branches, self._plan(view, branches))
         return view
+
+    def _branch(
+        self, old: Branch | None, group: Group, panic: bool, cells: Mapping[str, Cell]
+    ) -> Branch:
+        """Return a group's balancer and view: the old view, if nothing has changed for it."""
+        panic = panic if group.panic is None else group.panic
+        withheld = self._withheld
+        if group.withheld:
+            withheld = {**withheld, **group.withheld}
+        members = group.members
+        at = [cells[endpoint.id] for endpoint in members]
+        if old is not None and old.child._attachment is not None:
+            old.child._hold(members, {cell.endpoint.id: cell for cell in at})
+        standings = [cell.entry and cell.entry.standing for cell in at]
+        basis = (members, at, standings, panic, withheld)
+        if old is not None and basis == old.basis and old.child._is_settled(old.view):
+            return old
+        child = old.child if old is not None else self._child(members, at)
+        child._panic = panic
+        child._withheld = withheld
+        child._admit(members)
+        return Branch(child, child._prepare(members, cells), basis)
+
+    def _is_settled(self, view: View) -> bool:
+        state: State = view.state
+        return all(b.child._is_settled(b.view) for b in state.branches.values())
 
     def _look(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return this level's own view, without groups."""
@@ -146,8 +175,13 @@ class Grouping(Policy):
     def _publish(self, view: View) -> None:
         state: State = view.state
         for branch in state.branches.values():
-            branch.child._publish(branch.view)
+            if branch.child._view is not branch.view:
+                branch.child._publish(branch.view)
+        for name, branch in self._branches.items():
+            if name not in state.branches:
+                branch.child._let_go()
         self._branches = state.branches
+        self._inner = tuple(r for r in self._registries() if r is not self._registry)
         children = [branch.child for branch in state.branches.values()]
         self._dated = bool(self._hooks) or any(child._dated for child in children)
         self._watched = self._observer is not None or any(c._watched for c in children)
@@ -157,11 +191,51 @@ class Grouping(Policy):
 
     # -- the tree --------------------------------------------------------------------------
 
-    def _child(self, members: tuple[Endpoint, ...]) -> Policy:
+    def _child(self, members: tuple[Endpoint, ...], cells: list[Cell]) -> Policy:
         made = self._factory(members)
         child = made if isinstance(made, Policy) else Foreign(made)
         child._adopt(self)
+        for registry in child._registries():
+            if self._root()._registry not in (None, registry):
+                raise ValueError("a balancer inside another one was given a registry of its own")
+        if child._attachment is not None:
+            child._hold(members, {cell.endpoint.id: cell for cell in cells})
         return child
+
+    # A registry given inside is followed there, and kept up to date by the picks of the root.
+
+    def _registries(self) -> list[HealthRegistry]:
+        found = dict.fromkeys(super()._registries())
+        for branch in self._branches.values():
+            found.update(dict.fromkeys(branch.child._registries()))
+        return list(found)
+
+    def _pick(self, key: Key | None, exclude: Collection[str], cost: float) -> Pick:
+        if self._inner:
+            now = self._ledger.clock()
+            for registry in self._inner:
+                if now >= registry.deadline:
+                    registry.advance(now)
+        return super()._pick(key, exclude, cost)
+
+    def snapshot(self) -> Snapshot:
+        """Return load, health and latency of every endpoint at this moment. O(n)."""
+        for registry in self._inner:
+            registry.tick()
+        return super().snapshot()
+
+    def close(self) -> None:
+        """Leave the registries; idempotent. Picks go on, without health."""
+        super().close()
+        if self._inner:
+            with self._controlled():
+                self._let_go()
+                self._rebuild()
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        for branch in self._branches.values():
+            branch.child._let_go()
 
     def _adopt(self, parent: Membership) -> None:
         super()._adopt(parent)
@@ -182,13 +256,25 @@ class Grouping(Policy):
         for name, branch in state.branches.items():
             if branch.child._draws_own():
                 branch.child._renew()
-            branches[name] = Branch(branch.child, branch.child._view)
+            branches[name] = Branch(branch.child, branch.child._view, branch.basis)
         view = copy.copy(self._view)
         view.state = State(branches, state.plan)
         self._publish(view)
 
+    def _tell_listeners(self) -> None:
+        self._make_up()
+        super()._tell_listeners()
+
+    def _make_up(self) -> None:
+        """Do what had to wait until no lock was held."""
+        for branch in self._branches.values():
+            if isinstance(branch.child, Grouping):
+                branch.child._make_up()
+
     def _watchers(self) -> bool:
-        return super()._watchers() or any(b.child._watchers() for b in self._branches.values())
+        if self._inner or super()._watchers():
+            return True
+        return any(branch.child._watchers() for branch in self._branches.values())
 
     # -- keys: groups are alike, so what keys one of them takes, all of them take ----------
 
@@ -271,7 +357,10 @@ class Grouping(Policy):
         for branch in self._branches.values():
             assert branch.child._parent is self
             assert branch.child._ledger is self._ledger
-            assert branch.child._hooks[len(branch.child._own_hooks()) :] == self._hooks
+            own = branch.child._own_hooks()
+            above = tuple(hook for hook in self._hooks if hook not in own)
+            assert len(branch.child._hooks) == len(own) + len(above)
+            assert branch.child._hooks[len(own) :] == above
             check = getattr(branch.child, "_check", None)
             if check is not None:
                 check()

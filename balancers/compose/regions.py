@@ -151,6 +151,9 @@ class Regions(Composite):
             self._sprays,
         )
 
+    def _is_settled(self, view: View) -> bool:
+        return view.state.plan.drained is self._drained and super()._is_settled(view)
+
     def _publish(self, view: View) -> None:
         before = self._view.state
         world: World = view.state.plan

@@ -30,6 +30,7 @@ class World:
         sprays: Whether all regions share, rather than the nearest first.
 
     Attributes:
+        drained: As given.
         capacities: The part of a client's load each region can take, 0..1; 0 if down.
     """
 
@@ -43,6 +44,7 @@ class World:
         "_spreads",
         "_up",
         "capacities",
+        "drained",
     )
 
     def __init__(
@@ -57,6 +59,7 @@ class World:
     ) -> None:
         self._atlas = atlas
         self._sprays = sprays
+        self.drained = drained
         self._overprovisioning = overprovisioning
         self._open = [region for region in members if region not in drained]
         parts = {r: Fraction(eligible[r]) / Fraction(members[r]) for r in self._open if members[r]}

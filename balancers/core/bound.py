@@ -25,7 +25,7 @@ __all__ = ["LoadBound"]
 
 
 class LoadBound:
-    """Counts leases and says who has room; every method but ``renew_lock`` needs ``lock`` held.
+    """Counts leases and says who has room; all but ``release``, ``renew_lock`` need ``lock`` held.
 
     Args:
         load_factor: c, finite and ≥ 1.
@@ -35,6 +35,7 @@ class LoadBound:
     __slots__ = (
         "_denominator",
         "_factor",
+        "_inbox",
         "_shares",
         "away",
         "counts",
@@ -52,6 +53,7 @@ class LoadBound:
         self.min_load: int = min_load
         self.lock: Lock = Lock()
         self.counts: dict[Cell, int] = {}
+        self._inbox: list[Cell] = []  # released, not yet counted
         self.away: dict[Cell, int] = {}
         self.total: int = 0
         self._shares: dict[Cell, int] = {}
@@ -59,6 +61,7 @@ class LoadBound:
 
     def set_members(self, members: Iterable[Cell]) -> None:
         """Count the leases of these cells alone from now on. O(n)."""
+        self.catch_up()
         open_here = self.away | self.counts
         self.counts = {cell: open_here.pop(cell, 0) for cell in members}
         self.away = {cell: count for cell, count in open_here.items() if count}
@@ -98,21 +101,36 @@ class LoadBound:
         self.total += 1
 
     def release(self, cell: Cell) -> None:
-        """Count one lease less. O(1)."""
-        count = self.counts.get(cell)
-        if count is not None:
-            self.counts[cell] = count - 1
-            self.total -= 1
-        elif self.away.get(cell, 0) > 1:
-            self.away[cell] -= 1
-        else:
-            self.away.pop(cell, None)
+        """Count one lease less, now or when the lock is free; needs no lock, never waits. O(1).
+
+        A settlement may run in a finalizer, in the middle of a pick of the same thread.
+        """
+        self._inbox.append(cell)
+        while self._inbox and self.lock.acquire(blocking=False):
+            try:
+                self.catch_up()
+            finally:
+                self.lock.release()
+
+    def catch_up(self) -> None:
+        """Count what was released meanwhile; whoever takes the lock does this first."""
+        while self._inbox:
+            cell = self._inbox.pop()
+            count = self.counts.get(cell)
+            if count is not None:
+                self.counts[cell] = count - 1
+                self.total -= 1
+            elif self.away.get(cell, 0) > 1:
+                self.away[cell] -= 1
+            else:
+                self.away.pop(cell, None)
 
     def renew_lock(self) -> None:
         """Replace the lock, in a forked child."""
         self.lock = Lock()
 
     def _check(self) -> None:
+        self.catch_up()
         assert self.total == sum(self.counts.values())
         assert min(self.counts.values(), default=0) >= 0
         assert all(self.counts[cell] <= len(cell.open) for cell in self.counts)

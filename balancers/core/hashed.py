@@ -212,6 +212,7 @@ class HashPolicy(Policy):
             cell, why = self._place(view, key, exclude)
         else:
             with bound.lock:
+                bound.catch_up()
                 # The bound follows the membership published last, so the view must too.
                 cell, why = self._place(self._view, key, exclude)
                 if cell is not None:
@@ -312,8 +313,7 @@ class HashPolicy(Policy):
         retry_after: float | None,
     ) -> None:
         if self._bound is not None:
-            with self._bound.lock:
-                self._bound.release(pick._cell)
+            self._bound.release(pick._cell)
 
     def _details(self) -> dict[str, Any]:
         return {} if self._bound is None else {"open": float(self._bound.total)}

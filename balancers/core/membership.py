@@ -127,6 +127,10 @@ class Membership(ABC):
         self._fast = view.state if plain and not self._hooks else None
         self._chooser = self._shortcut(view) if plain and not self._watchers() else None
 
+    def _is_settled(self, view: View) -> bool:
+        """Whether the view would be made the same again, its members being what they are."""
+        return True
+
     def _restart(self) -> None:
         """Forget what was built before an outer level adopted this one: its cells are gone."""
         self._view = View()
@@ -218,8 +222,7 @@ class Membership(ABC):
         """Leave the registry; idempotent. Picks go on, without health."""
         with self._controlled():
             if self._attachment is not None:
-                self._attachment.release()
-                self._attachment = self._registry = None
+                self._let_go()
                 for cell in self._ledger.cells.values():
                     cell.enter(None)
                 self._rebuild()
@@ -326,9 +329,23 @@ class Membership(ABC):
         self._clock = ledger.clock
         if self._given_rng is None:
             self._rng = parent._rng
-        self._hooks = self._own_hooks() + parent._hooks
+        own = self._own_hooks()
+        # Where a registry was given inside, it is the one to be told, and told once.
+        self._hooks = own + tuple(hook for hook in parent._hooks if hook not in own)
         self._dated = bool(self._hooks)
+        if self._registry is not None and self._registry is parent._registry:
+            self._let_go()
         self._restart()
+
+    def _registries(self) -> list[HealthRegistry]:
+        """Return the registries followed here and further in."""
+        return [] if self._registry is None else [self._registry]
+
+    def _let_go(self) -> None:
+        """Hold nothing in a registry of its own any more."""
+        if self._attachment is not None:
+            self._attachment.release()
+            self._attachment = self._registry = None
 
     def _draws_own(self) -> bool:
         """Whether the rng in use is the library's own, rather than injected."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from balancers.core.numbers import checked_number, checked_whole
+from balancers.core.numbers import checked_factor, checked_whole
 
 __all__ = ["RetryTokens"]
 
@@ -45,7 +45,7 @@ class RetryTokens:
     def __init__(self, max_tokens: int = 10, token_ratio: float = 0.1) -> None:
         if checked_whole("max_tokens", max_tokens, 1) > 1000:
             raise ValueError(f"max_tokens must be ≤ 1000, not {max_tokens}")
-        self._gain = int(checked_number("token_ratio", token_ratio, above=True) * _MILLI)
+        self._gain = int(checked_factor("token_ratio", token_ratio) * _MILLI)
         if not self._gain:
             raise ValueError(f"token_ratio must be ≥ 0.001, not {token_ratio}")
         self._most = self._tokens = max_tokens * _MILLI

@@ -100,12 +100,20 @@ class _AdaptivePick(TimedPick):
         gauge = self._gauge
         estimate = gauge.estimate
         lock = policy._lock
-        lock.acquire()
+        if not lock.acquire(False):  # see _learn_at
+            policy._news.append((cell, now, latency, True, 0.0))
+            return
         try:
             filed = gauge.entry
             elapsed = now - estimate.at
             samples = estimate.samples
-            if samples < FAMILIAR or estimate.errors or gauge.blame or elapsed > STALE:
+            if (
+                samples < FAMILIAR
+                or estimate.errors
+                or gauge.blame
+                or elapsed > STALE
+                or (filed is None and not gauge.barred)
+            ):
                 board.settle(cell, now, latency, True)
                 return
             sample = log(latency) if latency > LEAST_LATENCY else LEAST_LOG
@@ -129,13 +137,13 @@ class _AdaptivePick(TimedPick):
             load = len(gauge.open)
             score += LOG_LOAD[load] if load < MOST else log(load + 1.0)
             if filed is not None and score < filed[0]:
-                gauge.entry = filed = score, gauge
-                best = board.best
-                if best[0][1] is gauge:
-                    best[0] = filed  # what was least is less: the heap is in order
+                gauge.entry = less = score, gauge
+                best = board.best.heap
+                if best[0] is filed:
+                    best[0] = less  # what was least is less: the heap is in order
                 else:
-                    heappush(best, filed)
-                    board.tidy_if_needed()
+                    heappush(best, less)
+                    board.best.tidy(len(board.gauges))
         finally:
             lock.release()
 
@@ -170,6 +178,8 @@ class Adaptive(TimedPolicy):
         if choices < 1:
             raise ValueError(f"choices must be ≥ 1, not {choices}")
         self._lock = Lock()  # guards _board
+        # Settlements that found the lock taken: cell, time, latency, success, hold.
+        self._news: list[tuple[Cell, float, float, bool | None, float]] = []
         self._quick_ok = False  # whether a pick is a choice and a lease, and nothing more
         self._board: ScoreBoard[Cell] = ScoreBoard(
             checked_cap(share_cap), choices, checked_decay(decay), _load
@@ -190,12 +200,14 @@ class Adaptive(TimedPolicy):
         lock = self._lock
         lock.acquire()  # half the price of `with`
         try:
+            if self._news:
+                self._catch_up()
             # ScoreBoard.choose, written out for the usual case: one endpoint is remembered as
             # better than any other, and nothing else is to be considered.
             cap = board.cap
             if cap.credit >= cap.due:
                 board.readmit()
-            best = board.best
+            best = board.best.heap
             gauge: Gauge[Cell] | None = None
             if now < board.trials.next and len(best) > 2 and not board.costly:
                 entry = best[0]
@@ -253,6 +265,7 @@ class Adaptive(TimedPolicy):
         cells = self._ledger.cells
         aside = {cells[name] for name in exclude if name in cells}
         with self._lock:
+            self._catch_up()
             board = self._board
             if cost != 1.0:
                 board.costly = True
@@ -273,6 +286,7 @@ class Adaptive(TimedPolicy):
         cells = self._ledger.cells
         aside = {cells[name] for name in exclude if name in cells}
         with self._lock:
+            self._catch_up()
             board = self._board.copy()
         gauge = board.choose(self._ledger.clock(), rng.random, cost, aside)
         return None if gauge is None else gauge.item
@@ -288,14 +302,23 @@ class Adaptive(TimedPolicy):
     ) -> None:
         success = None if outcome is Outcome.CANCELLED else outcome is Outcome.SUCCESS
         hold = 0.0 if retry_after is None else min(retry_after, LONGEST_HOLD)
-        lock = self._lock
-        lock.acquire()
-        try:
+        self._news.append((cell, now, latency, success, hold))
+        # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
+        # Where the lock is taken, the news waits for the next pick or settlement.
+        if self._lock.acquire(False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _catch_up(self) -> None:
+        """Take note of settlements; needs the lock."""
+        news, board = self._news, self._board
+        while news:
+            cell, now, latency, success, hold = news.pop(0)
             if cell.costly:
-                self._board.costly = True
-            self._board.settle(cell, now, latency, success, hold)
-        finally:
-            lock.release()
+                board.costly = True
+            board.settle(cell, now, latency, success, hold)
 
     def _publish(self, view: View) -> None:
         ramps = view.ramps
@@ -304,38 +327,45 @@ class Adaptive(TimedPolicy):
             cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
             for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
         }
+        now = self._ledger.clock()
+        changes = self._board.compare(weights)  # only an update changes members: no lock yet
         with self._lock:
+            self._catch_up()
             self._quick_ok = False
-            self._board.reconcile(weights, _facts, self._ledger.clock())
+            self._board.change(changes, _facts, now)
             super()._publish(view)
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
         self._lock = Lock()
+        # Whoever held the lock may have left the board half changed.
+        old = self._board
+        for gauge in list(old.gauges.values()):
+            gauge.entry, gauge.barred = None, False
+        self._board = ScoreBoard(old.cap.cap, old.choices, old.pool.decay, _load)
+        self._board.pool = old.pool
+        self._publish(self._view)
 
     def _latency(self, cell: Cell) -> float | None:
         return cell.fact(CostEstimate, CostEstimate).latency
 
     def _score(self, cell: Cell, cost: float) -> float | None:
-        with self._lock:
-            gauge = self._board.gauges.get(cell)
-            return None if gauge is None else exp(self._board.value(gauge, cost))
+        gauge = self._board.gauges.get(cell)
+        return None if gauge is None else exp(self._board.value(gauge, cost))
 
     def _details(self) -> Mapping[str, float]:
-        with self._lock:
-            board = self._board
-            return {"overdrawn": board.overdrawn, "typical_latency": exp(board.pool.log_latency)}
+        board = self._board
+        return {"overdrawn": board.overdrawn, "typical_latency": exp(board.pool.log_latency)}
 
     def _cell_details(self, cell: Cell) -> Mapping[str, float]:
-        with self._lock:
-            gauge = self._board.gauges.get(cell)
-            if gauge is None:
-                return {}
-            return {
-                "errors": gauge.estimate.errors,
-                "samples": gauge.estimate.samples,
-                "tokens": self._board.cap.tokens(gauge),
-            }
+        gauge = self._board.gauges.get(cell)
+        if gauge is None:
+            return {}
+        return {
+            "errors": gauge.estimate.errors,
+            "samples": gauge.estimate.samples,
+            "tokens": self._board.cap.tokens(gauge),
+        }
 
 
 def _facts(cell: Cell) -> tuple[Sized, CostEstimate]:

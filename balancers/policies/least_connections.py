@@ -153,7 +153,8 @@ class LeastConnections(Policy):
     ) -> Pick:
         # Of the view in use, should it have been replaced while this pick came down to it.
         cells = self._ledger.cells
-        aside = [cells[name] for name in exclude if name in cells]
+        # In an order that does not depend on the process, as ties are drawn by position.
+        aside = [cells[name] for name in sorted(cells.keys() & exclude)]
         with self._lock:
             try:
                 cell = self._take(aside, cost, self._rng)
@@ -194,7 +195,8 @@ class LeastConnections(Policy):
                 heap.fell(_cell_of(news))
             waiting = set(self._joiners.passed_over)
         cells = self._ledger.cells
-        aside = [cells[name] for name in exclude if name in cells]
+        # In an order that does not depend on the process, as ties are drawn by position.
+        aside = [cells[name] for name in sorted(cells.keys() & exclude)]
         for chance in (heap, _without_cap(heap, waiting)):
             try:
                 return chance.draw(rng.random, cost, aside)

@@ -140,7 +140,10 @@ class LeastResponseTime(TimedPolicy):
         self._decay = checked_decay(decay)
         self._mean = Ewma(decay)
         self._lock = Lock()  # guards _board and _mean
+        # Settlements that found it taken: cell, time, outcome, latency, retry_after.
+        self._news: list[tuple[Cell, float, Outcome, float, float | None]] = []
         self._board = _Board({}, {})
+        self._missed: set[Cell] | None = None  # who settled while a view is being published
         self._costly = False  # whether other costs than 1 were seen: then a pick scans
         super().__init__(endpoints, **options)
 
@@ -156,7 +159,7 @@ class LeastResponseTime(TimedPolicy):
         rng: Random,
     ) -> Cell | None:
         cells = self._ledger.cells
-        out = {cells[name] for name in exclude if name in cells}
+        out = [cells[name] for name in sorted(cells.keys() & exclude)]
         return self._cheapest(self._ledger.clock(), rng, out, cost)
 
     def _peek(
@@ -168,13 +171,15 @@ class LeastResponseTime(TimedPolicy):
         rng: Random,
     ) -> Cell | None:
         cells = self._ledger.cells
-        out = {cells[name] for name in exclude if name in cells}
+        out = [cells[name] for name in sorted(cells.keys() & exclude)]
         with self._lock:
+            self._catch_up()
             board = self._board.copy()
         return self._best_of(board, self._ledger.clock(), rng, out, cost)
 
     def _cheapest(self, now: float, rng: Random, out: Collection[Cell], cost: float) -> Cell | None:
         with self._lock:
+            self._catch_up()
             cell = self._best_of(self._board, now, rng, out, cost)
             if cell is not None and cell in self._board.fresh:
                 # It is about to hold its one request.
@@ -211,10 +216,11 @@ class LeastResponseTime(TimedPolicy):
         self, board: _Board, now: float, rng: Random, out: Collection[Cell], cost: float
     ) -> Cell | None:
         """Return the best by looking at every candidate: loads are any numbers. O(n)."""
+        barred = set(out)
         values = {
             cell: self._value(cell, now, (cell.load + cost) / weight)
             for cell, weight in board.weights.items()
-            if cell not in out
+            if cell not in barred
         }
         if not values:
             return None
@@ -246,7 +252,19 @@ class LeastResponseTime(TimedPolicy):
         load: float | None,
         retry_after: float | None,
     ) -> None:
-        with self._lock:
+        self._news.append((cell, now, outcome, latency, retry_after))
+        # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
+        # Where the lock is taken, the news waits for the next pick or settlement.
+        if self._lock.acquire(False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _catch_up(self) -> None:
+        """Take note of settlements; needs the lock."""
+        while self._news:
+            cell, now, outcome, latency, retry_after = self._news.pop(0)
             if cell.costly:
                 self._costly = True
             if outcome is not Outcome.CANCELLED:
@@ -260,6 +278,8 @@ class LeastResponseTime(TimedPolicy):
                 if retry_after is not None:
                     estimate.observe_peak(min(retry_after, LONGEST_RETRY), now)
             self._board.file(cell)
+            if self._missed is not None:
+                self._missed.add(cell)
 
     def _new_estimate(self) -> FadingEwma:
         return FadingEwma(self._decay)
@@ -274,9 +294,17 @@ class LeastResponseTime(TimedPolicy):
 
     def _publish(self, view: View) -> None:
         now = self._ledger.clock() / self._decay
+        before = self._board.joined
+        missed: set[Cell] = set()
+        self._missed = missed
+        board = _Board(view.state, {cell: before.get(cell, now) for cell in view.state})
         with self._lock:
-            before = self._board.joined
-            self._board = _Board(view.state, {c: before.get(c, now) for c in view.state})
+            self._catch_up()
+            # Those that settled while the board was built aside.
+            for cell in missed:
+                board.file(cell)
+            self._missed = None
+            self._board = board
             super()._publish(view)
 
     def _renew_locks(self) -> None:

@@ -1,6 +1,7 @@
 """A run cut into slices of time, so that one can see when it went wrong and when it was over.
 
-The number of slices is fixed, and with it the memory, however long the run.
+The number of slices is fixed, and with it the memory, however long the run: each holds a
+histogram, which has an end of its own (see ``quantiles``).
 """
 
 from __future__ import annotations

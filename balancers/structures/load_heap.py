@@ -93,7 +93,8 @@ class LoadHeap(Generic[Item]):
         Args:
             random: Uniform over [0, 1), such as ``Random().random``.
             cost: What the member will be charged, finite and > 0.
-            exclude: Members not to be drawn; strangers are ignored.
+            exclude: Members not to be drawn; strangers are ignored. Its order, where it has
+                one, is a part of what decides later draws.
 
         Raises:
             LookupError: If there is nobody, or ``exclude`` leaves nobody.
@@ -105,7 +106,7 @@ class LoadHeap(Generic[Item]):
             self._split()
         if not exclude:
             return self._drawn(random, cost)
-        away = [item for item in exclude if item in self.weights and item not in self.aside]
+        away = [i for i in dict.fromkeys(exclude) if i in self.weights and i not in self.aside]
         for item in away:
             self.set_aside(item)
         try:
@@ -126,7 +127,7 @@ class LoadHeap(Generic[Item]):
 
     def fell(self, item: Item) -> None:
         """Take note that a member's load may have fallen; strangers are ignored. O(log n)."""
-        if item not in self.weights:
+        if item not in self.weights or item in self.aside:
             return
         rank = self._rank(item)
         heap = self._heap_of(item)

@@ -15,36 +15,42 @@ its bucket is full, but for the case that nobody else is left.
 
 Scores are logarithms, so that a load counts by adding ``log(load + 1)``.
 
-Invariants (``_check``):
+Invariants (``_check``), beside those of the parts:
 
-1. ``gauge.entry`` is the one live entry of a gauge in ``best``, None while it is barred, held or
-   unknown; other entries are left over, and no more than the gauges plus ``_SLACK``.
-2. A live entry is filed at most as high as the gauge's true score, unless a load fell without
-   ``settle``.
-3. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
-4. ``trials`` holds a date for each gauge.
+1. A gauge has an entry among the remembered unless it is barred, held or unknown.
+2. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
+3. ``trials`` holds a date for each gauge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sized
-from heapq import heapify, heappop, heappush, heapreplace
+from dataclasses import dataclass
 from math import floor, fsum, inf, log
 from typing import Generic, TypeVar, cast
 
 from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
 from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
+from balancers.structures.remembered import Remembered
 from balancers.structures.share_cap import ShareCap
 from balancers.structures.trials import Trials
 
-__all__ = ["ScoreBoard"]
+__all__ = ["Changes", "ScoreBoard"]
 
 Item = TypeVar("Item", bound=Hashable)
 
 BURST = 8.0
 """Tokens a bucket holds: picks an endpoint may get beyond its capped share."""
 
-_SLACK = 64
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[Item]):
+    """What turns one membership into another: see ``ScoreBoard.compare``."""
+
+    gone: list[Item]
+    joined: dict[Item, float]
+    changed: dict[Item, float]
+    heaviest: float
 
 
 class ScoreBoard(Generic[Item]):
@@ -57,20 +63,20 @@ class ScoreBoard(Generic[Item]):
         load: Returns the load of an item where other costs than 1 are in play.
 
     Attributes:
+        choices: As given.
         overdrawn: Picks beyond the capped share, because nobody else was left.
         costly: Whether other costs than 1 are in play; set by the owner.
-        best: The heap of the remembered: (score, gauge).
+        best: The remembered.
         fresh: Those that have not answered yet and hold no request.
         trials: When to try whom whatever its score.
         floor: No fresh endpoint's score is below this; kept up to date while there are any.
 
-    The last four are public for an owner that writes out the usual case of ``choose`` and
+    Much of this is public for an owner that writes out the usual case of ``choose`` and
     ``settle`` to save the calls.
     """
 
     __slots__ = (
         "_all",
-        "_choices",
         "_errors",
         "_heaviest",
         "_load",
@@ -78,6 +84,7 @@ class ScoreBoard(Generic[Item]):
         "_sound",
         "best",
         "cap",
+        "choices",
         "costly",
         "floor",
         "fresh",
@@ -95,12 +102,12 @@ class ScoreBoard(Generic[Item]):
         self.gauges: dict[Item, Gauge[Item]] = {}
         self.costly: bool = False
         self.overdrawn: int = 0
-        self.best: list[tuple[float, Gauge[Item]]] = []
+        self.best: Remembered[Item] = Remembered(self._log_load)
         self.fresh: list[Gauge[Item]] = []
         self.trials: Trials[Item] = Trials()
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
-        self._choices = choices
+        self.choices = choices
         self._heaviest = 0.0  # logarithm of the largest weight
         self._errors = 0.0  # sum of the gauges' blame
         self._sound = 1  # how many are counted; 1 if none is
@@ -109,38 +116,57 @@ class ScoreBoard(Generic[Item]):
 
     # -- membership ------------------------------------------------------------------------
 
-    def reconcile(
+    def compare(self, weights: Mapping[Item, float]) -> Changes[Item]:
+        """Return what makes these the members, each with its weight > 0; changes nothing.
+
+        May run while others use the board, as long as nobody changes its members. O(n).
+        """
+        gauges = self.gauges
+        return Changes(
+            gone=[item for item in gauges if item not in weights],
+            joined={item: weight for item, weight in weights.items() if item not in gauges},
+            changed={
+                item: weight
+                for item, weight in weights.items()
+                if item in gauges and gauges[item].weight != weight
+            },
+            heaviest=max(weights.values(), default=1.0),
+        )
+
+    def change(
         self,
-        weights: Mapping[Item, float],
+        changes: Changes[Item],
         facts: Callable[[Item], tuple[Sized, CostEstimate]],
         now: float,
     ) -> None:
-        """Take over a new membership; who stays keeps tokens and standing. O(n).
+        """Take over a new membership; who stays keeps tokens and standing.
 
         Args:
-            weights: The weight of each item, > 0.
+            changes: What ``compare`` returned.
             facts: Returns a new item's open leases and what is known of it.
             now: Seconds.
+
+        Runtime complexity: O(n) with a small constant, O(log n) for each change.
         """
-        for item in [item for item in self.gauges if item not in weights]:
+        for item in changes.gone:
             gauge = self.gauges.pop(item)
             gauge.entry = None
             gauge.barred = False  # the bucket that comes back full is nobody's
             if gauge.spot >= 0:
                 self._take_from_fresh(gauge)
-        for item, weight in weights.items():
-            known = self.gauges.get(item)
-            if known is None:
-                self._add(item, weight, facts(item), now)
-            elif known.weight != weight:
-                known.weigh(weight)
-                if known.entry is not None:
-                    self._file(known)
+        for item, weight in changes.changed.items():
+            gauge = self.gauges[item]
+            gauge.weigh(weight)
+            if gauge.entry is not None:
+                self.best.file(gauge)
+        for item, weight in changes.joined.items():
+            self._add(item, weight, facts(item), now)
         self._all = list(self.gauges.values())
         self._count()
-        self._heaviest = log(max(weights.values(), default=1.0))
+        self._heaviest = log(changes.heaviest)
         self.settle_floor()
-        self._tidy()
+        self.best.tidy(len(self._all))
+        self.trials.tidy(self.gauges)
 
     def _add(
         self, item: Item, weight: float, facts: tuple[Sized, CostEstimate], now: float
@@ -153,7 +179,7 @@ class ScoreBoard(Generic[Item]):
         gauge.known = estimate.samples > 0
         gauge.weigh(weight)
         if gauge.known:
-            self._file(gauge)
+            self.best.file(gauge)
         else:
             estimate.at = now
             if not leases:
@@ -182,7 +208,7 @@ class ScoreBoard(Generic[Item]):
         if now >= self.trials.next:
             gauge = self.trials.due(now, self.gauges, self.pool, self.cap, exclude)
         if gauge is None:
-            gauge = self._remembered(random, exclude)
+            gauge = self.best.least(random, exclude)
             if self.fresh:
                 gauge = self._or_fresh(gauge, random, cost, exclude)
             if gauge is None:
@@ -208,51 +234,6 @@ class ScoreBoard(Generic[Item]):
             return log(self._load(gauge.item) + 1.0)
         load = len(gauge.open)
         return LOG_LOAD[load] if load < MOST else log(load + 1.0)
-
-    def _remembered(
-        self, random: Callable[[], float], exclude: Collection[Item]
-    ) -> Gauge[Item] | None:
-        best = self.best
-        aside: list[Gauge[Item]] = []
-        found = None
-        while best:
-            entry = best[0]
-            gauge = entry[1]
-            if gauge.entry is not entry:
-                heappop(best)
-            elif exclude and gauge.item in exclude:
-                heappop(best)
-                gauge.entry = None
-                aside.append(gauge)
-            elif (score := gauge.score + self._log_load(gauge)) > entry[0]:
-                gauge.entry = entry = score, gauge
-                heapreplace(best, entry)
-            else:
-                children = best[1:3]
-                tied = any(child[0] == entry[0] for child in children)
-                found = self._one_of_tied(entry[0], random, exclude) if tied else gauge
-                break
-        for gauge in aside:
-            self._file(gauge)
-        return found
-
-    def _one_of_tied(
-        self, score: float, random: Callable[[], float], exclude: Collection[Item]
-    ) -> Gauge[Item]:
-        """Return one of those filed under the least score, which several are. O(as many)."""
-        best = self.best
-        found = []
-        places = [0]
-        while places:  # equal keys are a subtree at the root
-            place = places.pop()
-            if place < len(best) and best[place][0] == score:
-                gauge = best[place][1]
-                mine = gauge.entry is best[place] and gauge.item not in exclude
-                if mine and gauge.score + self._log_load(gauge) <= score:
-                    found.append(gauge)
-                places += (2 * place + 1, 2 * place + 2)
-        found.sort()  # the heap's order tells of the past
-        return found[floor(random() * len(found))]
 
     def _or_fresh(
         self,
@@ -295,7 +276,7 @@ class ScoreBoard(Generic[Item]):
 
     def _few(self, among: list[Gauge[Item]], random: Callable[[], float]) -> list[Gauge[Item]]:
         size = len(among)
-        return [among[floor(random() * size)] for _ in range(self._choices if size else 0)]
+        return [among[floor(random() * size)] for _ in range(self.choices if size else 0)]
 
     def _least(
         self, among: list[Gauge[Item]], random: Callable[[], float], cost: float
@@ -310,19 +291,14 @@ class ScoreBoard(Generic[Item]):
 
         What is known of the endpoints is shared: choosing does not change it.
         """
-        twin: ScoreBoard[Item] = ScoreBoard(
-            self.cap.cap, self._choices, self.pool.decay, self._load
-        )
+        twin: ScoreBoard[Item] = ScoreBoard(self.cap.cap, self.choices, self.pool.decay, self._load)
         twin.pool, twin.costly = self.pool, self.costly
         twin.floor, twin._heaviest = self.floor, self._heaviest
         copies = {gauge: gauge.copy() for gauge in self._all}
         twin._all = list(copies.values())
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
         twin.fresh = [copies[gauge] for gauge in self.fresh]
-        for score, gauge in [entry for entry in self.best if entry[1].entry is entry]:
-            copies[gauge].entry = entry = score, copies[gauge]
-            twin.best.append(entry)
-        heapify(twin.best)
+        self.best.copy_to(twin.best, copies)
         twin.trials = self.trials.copy(copies)
         twin.cap.take_over(self.cap, copies)
         return twin
@@ -370,10 +346,8 @@ class ScoreBoard(Generic[Item]):
             if not gauge.open and gauge.spot < 0:
                 self._freshen(gauge)
             return
-        score = gauge.score + self._log_load(gauge)
-        if gauge.entry is None or score < gauge.entry[0]:
-            self._file(gauge)
-            self.tidy_if_needed()
+        self.best.refile(gauge)
+        self.best.tidy(len(self._all))
 
     def _blame(self, gauge: Gauge[Item]) -> None:
         """Bring the pool's rate of errors up to date with one endpoint's mean. O(1)."""
@@ -398,27 +372,13 @@ class ScoreBoard(Generic[Item]):
             gauge = cast("Gauge[Item]", bucket)
             if gauges.get(gauge.item) is gauge and not gauge.held:
                 if gauge.known:
-                    self._file(gauge)
+                    self.best.file(gauge)
                 elif not gauge.open and gauge.spot < 0:
                     self._freshen(gauge)
 
     def settle_floor(self) -> None:
         """Bring ``floor`` up to date. O(1)."""
         self.floor = self.pool.log_latency - self._heaviest
-
-    def tidy_if_needed(self) -> None:
-        """Drop what is left over, once that is more than what lives. O(1) amortised."""
-        if len(self.best) > 2 * len(self._all) + _SLACK:
-            self._tidy()
-
-    def _tidy(self) -> None:
-        self.best = [entry for entry in self.best if entry[1].entry is entry]
-        heapify(self.best)
-        self.trials.tidy(self.gauges)
-
-    def _file(self, gauge: Gauge[Item]) -> None:
-        gauge.entry = entry = gauge.score + self._log_load(gauge), gauge
-        heappush(self.best, entry)
 
     def _freshen(self, gauge: Gauge[Item]) -> None:
         gauge.spot = len(self.fresh)
@@ -433,15 +393,7 @@ class ScoreBoard(Generic[Item]):
 
     def _check(self) -> None:
         assert self._all == list(self.gauges.values())
-        live = [entry[1] for entry in self.best if entry[1].entry is entry]
-        assert sorted(live) == sorted(gauge for gauge in self._all if gauge.entry is not None)
-        assert len(self.best) <= 2 * len(self._all) + _SLACK + 1
-        for gauge in live:
-            assert gauge.known
-            assert not gauge.barred
-            assert not gauge.held
-            assert gauge.entry is not None
-            assert gauge.entry[0] <= gauge.score + self._log_load(gauge) + 1e-9
+        self.best._check(self._all)
         for spot, gauge in enumerate(self.fresh):
             assert gauge.spot == spot
             assert not gauge.known

@@ -8,8 +8,9 @@ it is made.
 Invariants (``_check``):
 
 1. ``buckets[s]`` holds the entries of score s, ``entry.position`` being its index there.
-2. ``scores`` is a heap of exactly the keys of ``buckets``, each once. Empty buckets may stay
-   until they come to the root, but are never more than the items plus ``_SLACK``.
+2. ``scores`` is a heap of exactly the keys of ``buckets``, each once. Empty buckets may stay until
+   they come to the root; they are swept out when a new one is made and they outnumber the items
+   by ``_SLACK``.
 3. ``entries[item]`` is the one entry of the item.
 """
 
@@ -176,7 +177,6 @@ class ScoreHeap(Generic[Item]):
     def _check(self) -> None:
         assert sorted(self.scores) == sorted(self.buckets)
         assert all(self.scores[(i - 1) // 2] <= self.scores[i] for i in range(1, len(self.scores)))
-        assert len(self.scores) <= len(self.entries) + _SLACK + 1
         assert sum(map(len, self.buckets.values())) == len(self.entries)
         for item, entry in self.entries.items():
             assert entry.item == item

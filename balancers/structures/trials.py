@@ -32,6 +32,8 @@ TRIAL_AGE = 20.0
 TRIAL_PICKS = 50
 """Picks, for each endpoint of the pool, that must have gone to others meanwhile."""
 
+_SLACK = 64
+
 LEAST_WAIT = 0.25
 """The part of both that everybody waits."""
 
@@ -94,7 +96,9 @@ class Trials(Generic[Item]):
         return gauge if ready and gauge.item not in exclude else None
 
     def tidy(self, gauges: Mapping[Item, Gauge[Item]]) -> None:
-        """Drop the dates of those that have left. O(n)."""
+        """Drop the dates of those that have left, if they are many; O(n), amortised O(1)."""
+        if len(self._dates) <= 2 * len(gauges) + _SLACK:
+            return
         self._dates = [date for date in self._dates if gauges.get(date[1].item) is date[1]]
         heapify(self._dates)
         self.next = self._dates[0][0] if self._dates else inf

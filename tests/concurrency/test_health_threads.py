@@ -10,7 +10,7 @@ import pytest
 from health_models import CALM, FakeBalancer, registry_at
 
 from balancers import Outcome
-from balancers.health import Admin, HealthEvent, HealthPolicy, HealthRegistry, HealthState
+from balancers.health import Admin, HealthEvent, HealthRegistry, HealthState
 from balancers.policies import LeastConnections
 from balancers.testing import ManualClock
 

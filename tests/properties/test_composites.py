@@ -172,6 +172,54 @@ def test_the_registry_is_told_once(depth: int):
     assert ward.registry.state("a") is HealthState.EJECTED
 
 
+def test_a_registry_given_inside_is_followed_there():
+    """It is told once of each outcome, moved on by the root's picks, and let go in the end."""
+    ward = Ward(HealthPolicy(consecutive_failures=2, sequential=False, probation_picks=0))
+
+    def followed(endpoints: Any) -> RoundRobin:
+        return RoundRobin(endpoints, health=ward.registry, panic_threshold=0.0)
+
+    members = [Endpoint("a"), Endpoint("b"), Endpoint("c", priority=1), Endpoint("d", priority=1)]
+    balancer = Priority(members, policy=followed, clock=ward.clock)
+    for _ in range(2):
+        balancer.pick(exclude=["b"]).done(Outcome.FAILURE)
+    assert ward.registry.state("a") is HealthState.EJECTED
+    with balancer.pick(exclude=["b"]) as pick:
+        assert pick.endpoint.id in ("c", "d")
+    assert {view.state for view in balancer.snapshot().endpoints} == {
+        HealthState.EJECTED,
+        HealthState.UNKNOWN,
+    }
+    ward.clock.advance(60.0)
+    with balancer.pick(exclude=["b"]) as pick:
+        assert pick.endpoint.id == "a"
+    balancer._check()
+    balancer.update(members[:2])
+    with pytest.raises(KeyError):
+        ward.registry.state("c")
+    balancer.close()
+    balancer.close()
+    with pytest.raises(KeyError):
+        ward.registry.state("a")
+    with balancer.pick() as pick:
+        assert pick.endpoint.id in ("a", "b")
+
+
+def test_two_registries_in_a_tree():
+    """The same one inside and outside counts once; another one inside is refused."""
+    ward, other = Ward(), Ward()
+    with pytest.raises(ValueError, match="registry"):
+        Priority(["a"], policy=lambda e: RoundRobin(e, health=other.registry), health=ward.registry)
+    ward = Ward(HealthPolicy(consecutive_failures=3, sequential=False))
+    balancer = Priority(
+        ["a", "b"], policy=lambda e: RoundRobin(e, health=ward.registry), health=ward.registry
+    )
+    for failures in range(3):
+        assert ward.registry.state("a") is not HealthState.EJECTED, failures
+        balancer.pick(exclude=["b"]).done(Outcome.FAILURE)
+    assert ward.registry.state("a") is HealthState.EJECTED
+
+
 def test_inner_observers_hear_of_their_part():
     """An observer given to an inner balancer is told of the picks that went past it, once."""
     outer = RecordingObserver()

@@ -334,12 +334,16 @@ def test_the_defaults_can_be_played():
 
 
 def test_memory_is_flat():
-    """Ten times the requests need hardly more memory: nothing is kept of a request."""
+    """Five times the requests need hardly more memory: nothing is kept of a request.
+
+    Work is always the same, so that the histograms, which have an end of their own, do not grow.
+    """
     peaks = []
-    for requests in (5_000, 50_000):
+    for requests in (20_000, 100_000):
+        traffic = {"requests": requests, "load": 0.4, "service": "deterministic:0.05"}
         tracemalloc.start()
-        play(Cell("RoundRobin", "one-slow", 0, {"traffic": {"requests": requests, "load": 0.4}}))
+        assert play(Cell("RoundRobin", "steady", 0, {"traffic": traffic}))["trouble"] is None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < 1.2 * peaks[0]

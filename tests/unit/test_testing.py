@@ -168,7 +168,7 @@ SCRIPT = """
             traits["keys"] = [f"10.0.0.{i}" for i in range(40)]
         if name == "Maglev":
             policy = lambda *a, **k: registered()["Maglev"](*a, table_size=251, **k)
-        told = trace(Subject(policy, traits), 5, steps=200)
+        told = [trace(Subject(policy, traits), seed, steps=200) for seed in (5, 6, 7)]
         print(name, hashlib.sha256(repr(told).encode()).hexdigest())
 """
 

@@ -27,6 +27,7 @@ Source:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from random import Random
 from threading import Event, Lock
@@ -71,11 +72,14 @@ class Limit(Solo):
 
     Invariants (checked by ``_check``; all under ``_lock``):
 
-        1. ``_open`` holds the ``id`` of each lease granted here and not settled.
+        1. ``_open`` holds the ``id`` of each lease granted here and not settled; those that have
+           ended since it was last looked at are in ``_ended``.
         2. A member whose leases fill its cap is in ``_full``. One that is in ``_full`` either
-           fills its cap, or has a settlement on the way that will take it out.
-        3. Whoever waits could not be served when last looked at, and nothing has made room
-           since.
+           fills its cap, or has a settlement in ``_ended`` that will take it out.
+        3. Whoever waits could not be served when last looked at, and nothing but ``_ended`` has
+           made room since.
+        4. A settlement never waits for ``_lock``, since it may run in a finalizer in the middle
+           of a pick: it leaves word in ``_ended``. Whoever lets go of the lock looks there.
     """
 
     def __init__(
@@ -97,10 +101,12 @@ class Limit(Solo):
         self._longest = checked_whole("queue", queue, 0)
         self._lock = Lock()
         self._open: set[int] = set()
+        self._ended: deque[tuple[int, Cell]] = deque()
         self._full: set[str] = set()
         self._caps: dict[Cell, int] = {}
         self._waiting: dict[Ticket, None] = {}
-        self._refused = False
+        self._refused = False  # whether somebody was sent away since room was last made
+        self._freed = False  # whether room was made that nobody has been told of
         super().__init__(endpoints, policy=policy, **options)
 
     # -- the slow half ---------------------------------------------------------------------
@@ -135,6 +141,10 @@ class Limit(Solo):
         self._hand_out(granted)
         super()._tell_listeners()
 
+    def _make_up(self) -> None:
+        self._catch_up()
+        super()._make_up()
+
     def _renew_locks(self) -> None:
         super()._renew_locks()
         self._lock = Lock()
@@ -151,8 +161,12 @@ class Limit(Solo):
         reason: Reason,
         now: float | None,
     ) -> Pick:
-        with self._lock:
-            return self._enter(view, key, exclude, cost, reason, now)
+        try:
+            with self._lock:
+                return self._enter(view, key, exclude, cost, reason, now)
+        finally:
+            if self._ended:
+                self._catch_up()
 
     def _enter(
         self,
@@ -166,6 +180,8 @@ class Limit(Solo):
         """Check, choose and charge; needs the lock."""
         if not view.roster:
             raise self._nobody(view, exclude)
+        if self._ended:
+            self._note_ended()
         if self._is_spent():
             self._refused = True
             raise NoEligibleEndpointError(f"all of {self._total} leases are open")
@@ -201,12 +217,17 @@ class Limit(Solo):
         reason: Reason,
         now: float | None,
     ) -> Pick | None:
-        with self._lock:
-            if self._is_spent() or cell.endpoint.id in self._full:
-                self._refused = True
-                return None
-            pick = super()._lease_on(view, cell, key, cost, reason, now)
-            return None if pick is None else self._charged(pick)
+        try:
+            with self._lock:
+                self._note_ended()
+                if self._is_spent() or cell.endpoint.id in self._full:
+                    self._refused = True
+                    return None
+                pick = super()._lease_on(view, cell, key, cost, reason, now)
+                return None if pick is None else self._charged(pick)
+        finally:
+            if self._ended:
+                self._catch_up()
 
     def _learn(
         self,
@@ -216,20 +237,38 @@ class Limit(Solo):
         load: float | None,
         retry_after: float | None,
     ) -> None:
-        cell = pick._cell
-        with self._lock:
-            self._open.discard(id(pick))
+        self._ended.append((id(pick), pick._cell))
+        self._catch_up()
+
+    def _note_ended(self) -> None:
+        """Take note of the leases that have ended; needs the lock."""
+        ended = self._ended
+        while ended:
+            token, cell = ended.popleft()
+            self._open.discard(token)
             if len(cell.open) < self._caps.get(cell, 0):
                 self._full.discard(cell.endpoint.id)
-            granted = self._grant_waiting() if self._waiting else []
-            refused, self._refused = self._refused, False
-        self._hand_out(granted)
-        if refused:
-            root = self._root()
-            if root is self:
-                super()._tell_listeners()  # those who wait here have been looked after
-            else:
-                root._tell_listeners()
+            self._freed = True
+
+    def _catch_up(self) -> None:
+        """Give on the room that leases have left, unless whoever holds the lock will."""
+        while (self._ended or self._freed) and self._lock.acquire(blocking=False):
+            try:
+                self._note_ended()
+                freed, self._freed = self._freed, False
+                granted = self._grant_waiting() if freed and self._waiting else []
+                told = freed and self._refused
+                if told:
+                    self._refused = False
+            finally:
+                self._lock.release()
+            self._hand_out(granted)
+            if told:
+                root = self._root()
+                if root is self:
+                    super()._tell_listeners()  # those who wait here have been looked after
+                else:
+                    root._tell_listeners()
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -348,19 +387,18 @@ class Limit(Solo):
         reason: Reason,
         rng: Random,
     ) -> tuple[Cell | None, Reason, tuple[str, ...]]:
-        with self._lock:
-            spent, full = self._is_spent(), frozenset(self._full)
-        if spent:
+        full = self._full.copy()
+        if self._is_spent():
             return None, max(reason, view.reason), (self._label(),)
         return super()._trace(view, key, full.union(exclude), reason, rng)
 
     def _details(self) -> Mapping[str, float]:
-        with self._lock:
-            counts = len(self._open), len(self._full), len(self._waiting)
+        counts = len(self._open), len(self._full), len(self._waiting)
         return dict(zip(("open", "full", "waiting"), map(float, counts), strict=True))
 
     def _check(self) -> None:
         super()._check()
+        self._catch_up()
         with self._lock:
             assert self._total is None or len(self._open) <= self._total
             assert all(len(cell.open) <= cap or cap == 0 for cell, cap in self._caps.items())

@@ -280,6 +280,7 @@ class Sticky(Solo):
         if bound is None:
             return False
         with bound.lock:
+            bound.catch_up()
             return bound.bounds(cell) and bound.excess(cell) > 0
 
     def _lease_on(
@@ -309,8 +310,7 @@ class Sticky(Solo):
         retry_after: float | None,
     ) -> None:
         if self._bound is not None:
-            with self._bound.lock:
-                self._bound.release(pick._cell)
+            self._bound.release(pick._cell)
 
     def _split(self, key: Key | None) -> tuple[Key | None, Key | None]:
         if key is None:
@@ -343,8 +343,7 @@ class Sticky(Solo):
         if theirs is None:
             return None
         if self._table is not None:
-            with self._lock:
-                return self._table.get(key_bytes(self._as_key(theirs)), self._ledger.clock())
+            return self._table.get(key_bytes(self._as_key(theirs)), self._ledger.clock())
         text = readable(theirs)
         read = (
             None if text is None or self._tokens is None else self._tokens.read(text, self._wall())
@@ -365,8 +364,7 @@ class Sticky(Solo):
     def _details(self) -> Mapping[str, float]:
         if self._table is None:
             return {}
-        with self._lock:
-            return {"sessions": float(len(self._table)), "evicted": float(self._table.evicted)}
+        return {"sessions": float(len(self._table)), "evicted": float(self._table.evicted)}
 
     def _check(self) -> None:
         super()._check()
