@@ -18,6 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import find_pending_xref_condition
 
+import health_states
+
 import balancers
 from balancers import compose
 from balancers.__main__ import COMMANDS
@@ -141,6 +143,10 @@ FILLED = {
     "{{ policies }}": policies,
     "{{ composites }}": composites,
     "{{ commands }}": commands,
+    "{{ health drawing }}": health_states.drawing,
+    "{{ health states }}": health_states.states,
+    "{{ health listing }}": health_states.listing,
+    "{{ health guards }}": health_states.guards,
 }
 """What a page may ask for by a line of its own, so that it is never out of date."""
 

@@ -51,7 +51,7 @@ __all__ = [
     "split_address",
 ]
 
-log = logging.getLogger("balancers")
+log: logging.Logger = logging.getLogger("balancers")
 
 Verdict: TypeAlias = bool | Answer
 Asked: TypeAlias = Check | Callable[[str], Verdict] | Callable[[str], Awaitable[Verdict]]

@@ -7,8 +7,8 @@ from typing import Any
 try:
     import grpc
     import grpc.aio
-except ImportError as error:  # pragma: no cover - depends on the installation
-    raise ImportError("GrpcCheck needs grpcio: pip install 'balancers[grpc]'") from error
+except ImportError as _error:  # pragma: no cover - depends on the installation
+    raise ImportError("GrpcCheck needs grpcio: pip install 'balancers[grpc]'") from _error
 
 from balancers.adapters.probe_checks import Address, split_address
 from balancers.adapters.probe_io import Answer

@@ -13,7 +13,8 @@ from balancers.compose.local_first import LocalFirst
 from balancers.compose.priority import Priority
 from balancers.compose.regions import Regions
 from balancers.compose.sticky import Sticky
-from balancers.compose.subset import Subset
+from balancers.compose.strict_priority import StrictPriority
+from balancers.compose.subset import MetadataSubset, Selector, Subset
 from balancers.compose.zone_aware import ZoneAware
 from balancers.compose.zone_weighted import ZoneWeighted
 
@@ -22,10 +23,13 @@ __all__ = [
     "GeoAnswer",
     "Limit",
     "LocalFirst",
+    "MetadataSubset",
     "PolicyFactory",
     "Priority",
     "Regions",
+    "Selector",
     "Sticky",
+    "StrictPriority",
     "Subset",
     "Ticket",
     "ZoneAware",

@@ -82,6 +82,15 @@ class Composite(Grouping):
                     error = error or problem
         raise self._nobody(view, exclude) from error
 
+    def _nobody(self, view: View, exclude: Collection[str]) -> BalancerError:
+        error = super()._nobody(view, exclude)
+        if isinstance(error, NoEligibleEndpointError):
+            for endpoint in view.endpoints:
+                if endpoint.id not in exclude:
+                    # Eligible, but not here or not now: no clock says when that ends.
+                    return NoEligibleEndpointError("no eligible endpoint has room for this pick")
+        return error
+
     def _lease_on(
         self,
         view: View,

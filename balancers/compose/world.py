@@ -59,7 +59,7 @@ class World:
     ) -> None:
         self._atlas = atlas
         self._sprays = sprays
-        self.drained = drained
+        self.drained: Collection[str] = drained
         self._overprovisioning = overprovisioning
         self._open = [region for region in members if region not in drained]
         parts = {r: Fraction(eligible[r]) / Fraction(members[r]) for r in self._open if members[r]}

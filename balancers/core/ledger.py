@@ -50,6 +50,7 @@ class Cell:
         facts: What policies learn of the endpoint, by the class of the fact.
         costly: Whether a cost other than 1 was ever open.
         tell: Called with each lease that ends or responds, or None; see ``watch``.
+        tellers: Whom that reaches.
         after: What ends a lease beside taking its serial from ``open``: called with the lease
             while it still has its serial; None while there is nothing to do.
     """
@@ -65,6 +66,7 @@ class Cell:
         "open",
         "serials",
         "tell",
+        "tellers",
     )
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
@@ -77,6 +79,7 @@ class Cell:
         self.facts: dict[type, Any] = {}
         self.costly: bool = False
         self.tell: Callable[[Pick | Cell], object] | None = None
+        self.tellers: tuple[Callable[[Pick | Cell], object], ...] = ()
         self.after: Callable[[Pick], object] | None = None
 
     def enter(self, entry: Any) -> None:
@@ -126,16 +129,31 @@ class Cell:
             return False
         return True
 
-    def watch(self, tell: Callable[[Pick | Cell], object] | None) -> None:
+    def watch(self, tell: Callable[[Pick | Cell], object]) -> None:
         """Have ``tell`` called whenever the load has fallen.
 
         It is handed the lease that ended, or the cell itself where a lease has responded: one
         that is still open must not be held on to, or nobody would find it abandoned.
 
-        One watcher a cell, the last one given; None ends it. The call comes outside every
-        lock, from any thread, even from a destructor's drain: it must be short and not raise.
+        The call comes outside every lock, from any thread, even from a destructor's drain: it
+        must be short and not raise. Most cells have one watcher; subsets that overlap make more.
         """
-        self.tell = tell
+        if tell not in self.tellers:
+            self._set_tellers((*self.tellers, tell))
+
+    def unwatch(self, tell: Callable[[Pick | Cell], object]) -> None:
+        """Call ``tell`` no more; nothing if it was not called."""
+        if tell in self.tellers:
+            self._set_tellers(tuple(other for other in self.tellers if other != tell))
+
+    def _set_tellers(self, tellers: tuple[Callable[[Pick | Cell], object], ...]) -> None:
+        self.tellers = tellers
+
+        def all_of_them(fallen: Pick | Cell) -> None:
+            for tell in tellers:
+                tell(fallen)
+
+        self.tell = all_of_them if len(tellers) > 1 else tellers[0] if tellers else None
         self._set_after()
 
     def _expect_costs(self) -> None:

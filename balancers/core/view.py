@@ -74,7 +74,8 @@ def view_of(
     """Sort a roster into candidates and skipped, by weight and by health.
 
     Panic compares eligible with *enabled* weight: planned maintenance must not switch health
-    off. Under panic the candidates are all enabled endpoints of positive weight.
+    off. Under panic the candidates are all enabled endpoints of positive weight, or nobody,
+    if the health policy says ``on_panic="fail"``.
 
     Args:
         roster: The membership.
@@ -121,6 +122,9 @@ def view_of(
             ramps[endpoint.id] = standing.ramp
     if panic is None:
         panic = eligible_weight < panic_threshold * enabled_weight
+    if panic and _fails(enabled, cells):
+        why = "too few are eligible, and the health policy fails on panic"
+        return View(roster, skipped={**{endpoint.id: why for endpoint in able}, **skipped})
     if panic:
         for endpoint in enabled:
             skipped.pop(endpoint.id, None)
@@ -131,7 +135,7 @@ def view_of(
             Reason.PANIC,
             skipped,
         )
-    if len(ramps) == len(able):
+    if len(ramps) == len(able) - len(probing):
         ramps = {}  # everything is new: nobody has to wait for anybody
     return View(
         roster,
@@ -142,3 +146,9 @@ def view_of(
         ramps,
         tuple(probing),
     )
+
+
+def _fails(enabled: list[Endpoint], cells: Mapping[str, Cell]) -> bool:
+    """Whether the registry these endpoints are known to would rather fail than panic."""
+    entries = (cells[endpoint.id].entry for endpoint in enabled)
+    return any(entry.fails_on_panic for entry in entries if entry is not None)

@@ -222,6 +222,11 @@ class Entry:
         if self.standing.probation and len(permits) < self.registry.policy.probation_picks:
             permits.append(None)
 
+    @property
+    def fails_on_panic(self) -> bool:
+        """Whether a balancer with too few eligible endpoints should fail."""
+        return self.registry.policy.on_panic == "fail"
+
     def reset_detectors(self) -> None:
         """Forget the outcomes that led here."""
         for detector in self.detectors:

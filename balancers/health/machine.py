@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from balancers.health.agenda import Agenda
 from balancers.health.caps import Group, within_caps
 from balancers.health.detectors import PoolRate
 from balancers.health.ejection import remaining_strikes, sentence
@@ -21,6 +20,7 @@ from balancers.health.policy import HealthPolicy
 from balancers.health.ramp import STEPS, Ramp
 from balancers.health.states import Admin, HealthState
 from balancers.health.transitions import TABLE, Trigger
+from balancers.structures.agenda import Agenda
 
 __all__ = ["SERVICE", "Machine"]
 
@@ -147,7 +147,7 @@ class Machine:
             seconds = sentence(self.policy, entry.strikes, self.rng)
         entry.sentenced = True
         entry.parole = self.policy.probation_picks > 0
-        entry.ejected_until = max(entry.ejected_until, at + max(seconds, asked))
+        entry.ejected_until = at + max(seconds, asked)
 
     def refill(self, entry: Entry, at: float) -> None:
         """Allow a full set of picks on probation."""

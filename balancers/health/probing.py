@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from random import Random
 
-from balancers.health.agenda import Agenda
 from balancers.health.entry import Entry
 from balancers.health.policy import HealthPolicy
 from balancers.health.states import HealthState
+from balancers.structures.agenda import Agenda
 
 __all__ = ["ProbeSchedule"]
 

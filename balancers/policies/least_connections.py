@@ -232,10 +232,10 @@ class LeastConnections(Policy):
         with self._lock:
             before = self._heap.weights
             for cell in before:
-                if cell.tell is self._tell and cell not in heap:
-                    cell.watch(None)
+                if cell not in heap:
+                    cell.unwatch(self._tell)
             for cell in heap.weights:
-                if cell.tell is not self._tell:
+                if self._tell not in cell.tellers:
                     cell.watch(self._tell)
                     self._missed.add(cell)
             # Loads that fell after the heap had read them, and before anybody could tell it.

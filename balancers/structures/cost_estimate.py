@@ -70,11 +70,11 @@ class PoolEstimate:
     __slots__ = ("decay", "error_rate", "log_latency", "samples", "weight")
 
     def __init__(self, decay: float) -> None:
-        self.decay = decay
-        self.log_latency = 0.0
-        self.samples = 0
-        self.weight = 1.0
-        self.error_rate = 0.0
+        self.decay: float = decay
+        self.log_latency: float = 0.0
+        self.samples: int = 0
+        self.weight: float = 1.0
+        self.error_rate: float = 0.0
 
     def learn(self, sample: float) -> None:
         """Take the logarithm of a success's latency into account. O(1)."""
@@ -108,13 +108,13 @@ class CostEstimate:
     )
 
     def __init__(self) -> None:
-        self.log_latency = 0.0
-        self.errors = 0.0
-        self.mean_errors = 0.0
-        self.streak = 0
-        self.samples = 0
-        self.log_cost = -inf  # nobody has looked at it yet
-        self.at = 0.0
+        self.log_latency: float = 0.0
+        self.errors: float = 0.0
+        self.mean_errors: float = 0.0
+        self.streak: int = 0
+        self.samples: int = 0
+        self.log_cost: float = -inf  # nobody has looked at it yet
+        self.at: float = 0.0
 
     @property
     def latency(self) -> float | None:

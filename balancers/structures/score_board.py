@@ -107,7 +107,7 @@ class ScoreBoard(Generic[Item]):
         self.trials: Trials[Item] = Trials()
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
-        self.choices = choices
+        self.choices: int = choices
         self._heaviest = 0.0  # logarithm of the largest weight
         self._errors = 0.0  # sum of the gauges' blame
         self._sound = 1  # how many are counted; 1 if none is

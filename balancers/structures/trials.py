@@ -49,7 +49,7 @@ class Trials(Generic[Item]):
 
     def __init__(self) -> None:
         self._dates: list[tuple[float, Gauge[Item]]] = []
-        self.next = inf
+        self.next: float = inf
 
     def add(self, gauge: Gauge[Item], now: float) -> None:
         """Give a new endpoint its first date. O(log n)."""

@@ -110,6 +110,22 @@ def test_updates_do_not_lose_waiters():
     limit._check()
 
 
+def test_a_settlement_in_the_middle_of_a_pick():
+    """Where a finalizer settles while its own thread holds the lock, nothing is stuck or lost."""
+    limit = Limit(["a"], policy=RoundRobin, total=1, queue=1)
+    held = limit.pick()
+    ticket = limit.enqueue()
+    with limit._lock:
+        assert held.done()
+    assert ticket.pick is None
+    limit.update(["a", "b"])  # whoever takes the lock next makes up for it
+    assert ticket.pick is not None
+    with limit._lock:
+        assert ticket.pick.done()
+    limit.pick().done()
+    limit._check()
+
+
 def test_order_of_arrival():
     """Whoever came first is served first; those who cannot use the place are passed over."""
     limit = Limit(["a", "b"], policy=RoundRobin, per_endpoint=1, queue=3)

@@ -2,7 +2,8 @@
 
 from random import Random
 
-from health_models import CALM, Twin
+from health_models import CALM
+from health_twin import Twin
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 

@@ -267,6 +267,45 @@ def test_retry_after_is_honoured_exactly() -> None:
     assert scene.timeline("a")[1] == (12.0, "probation")
 
 
+def test_fail_instead_of_panic() -> None:
+    """With ``on_panic="fail"``, too few eligible endpoints serve nobody; else everybody does."""
+    for policy, reason in ((STEADY, Reason.PANIC), (STEADY.but(on_panic="fail"), None)):
+        scene = Scene("abcd", policy)
+        scene.run(5.0, fine)
+        for name in "abc":
+            for _ in range(3):
+                scene.registry.record_probe(name, ok=False)
+        if reason is None:
+            with pytest.raises(NoEligibleEndpointError):
+                scene.balancer.pick()
+            assert not scene.balancer.explain().considered
+            assert "fails on panic" in scene.balancer.explain().skipped["d"]
+        else:
+            with scene.balancer.pick() as pick:
+                assert pick.reason is reason
+        for name in "abc":
+            scene.registry.set_admin(name, Admin.DISABLED)
+        with scene.balancer.pick() as pick:  # maintenance is no reason to fail
+            assert (pick.endpoint.id, pick.reason) == ("d", Reason.NORMAL)
+
+
+def test_ramp_is_waived_when_everybody_ramps() -> None:
+    """Two that return together share equally, though a third is on probation."""
+    scene = Scene("abc", STEADY.but(minimum_healthy_time=0.0, slow_start_minimum=0.05))
+    scene.run(5.0, fine)
+    for ok, times in ((False, 3), (True, 2)):
+        for name in "ab":
+            for _ in range(times):
+                scene.registry.record_probe(name, ok)
+    scene.balancer.pick(exclude=["a", "b"]).done(Outcome.FAILURE, retry_after=1.0)
+    assert [scene.registry.state(n).value for n in "abc"] == ["ramping", "ramping", "ejected"]
+    ends = scene.run(6.0, fine)
+    scene.clock.advance(0.5)
+    assert scene.registry.state("c").value == "probation"
+
+    assert abs(ends["a", True] - ends["b", True]) <= 1
+
+
 def test_everybody_excluded_says_when_to_come_back() -> None:
     """``NoEligibleEndpointError.retry_after`` is the soonest return, on the clock to the tick."""
     scene = Scene("ab", STEADY.but(on_panic="fail"))

@@ -58,7 +58,7 @@ PURE_ROOMS = ("balancers.structures", "balancers.hashing")
 PURE_NAMES = ("threading", "time", "os", "io", "pathlib", "logging", "warnings",
               "balancers.endpoint", "balancers.protocol")  # fmt: skip
 
-MAX_LINES = 400
+MAX_LINES = {"tests": 550}  # of cases; anywhere else 400, of thought
 
 
 def room_of(module: str) -> str:
@@ -239,13 +239,14 @@ def test_no_import_circle():
 
 
 def test_files_are_short():
-    """One idea a file: none is longer than 400 lines."""
+    """One idea a file: none is longer than 400 lines, lists of cases than 550."""
     folders = ("balancers", "tests", "benchmarks", "docs")
     paths = [ROOT / "noxfile.py", *(p for f in folders for p in (ROOT / f).rglob("*.py"))]
     long = {
         str(path.relative_to(ROOT)): lines
         for path in paths
-        if (lines := len(path.read_text("utf-8").splitlines())) > MAX_LINES
+        if (lines := len(path.read_text("utf-8").splitlines()))
+        > MAX_LINES.get(path.relative_to(ROOT).parts[0], 400)
     }
 
     assert not long

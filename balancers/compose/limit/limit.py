@@ -2,27 +2,20 @@
 
 Guarantees:
     An endpoint never has more than ``per_endpoint`` leases open, nor all together more than
-    ``total``, whatever the threads do; and none is refused while an eligible endpoint outside
-    ``exclude`` has room and so has the total. The check and the lease are one step under one
-    private lock. ``pick`` never waits: it raises ``NoEligibleEndpointError`` where there is no
-    room, so that an outer level tries another place. ``acquire`` and ``enqueue`` wait, in
-    order of arrival, in a queue of bounded length: a lease that is settled goes straight to
-    the first in line who can use its place.
+    ``total``; none is refused while an eligible endpoint outside ``exclude`` has room and so
+    has the total. ``pick`` never waits; ``acquire`` and ``enqueue`` do, in a bounded queue.
 
 Use when:
-    Endpoints fall over, or answer errors, above a known number of requests.
+    Endpoints fall over above a known number of requests.
 
 Avoid when:
-    The number is unknown: a load-aware policy spreads what there is. Work is to be refused
-    early for the servers' sake: that is ``AdaptiveThrottle``.
+    The number is unknown: a load-aware policy spreads what there is.
 
 Cost:
-    The lock, held for the inner policy's choice; every lease is tracked. With k endpoints full
-    the inner policy is told to exclude k. O(n) an update or a health change.
+    The lock, for the inner policy's choice, which excludes the k full ones; O(n) an update.
 
 Source:
-    maxconn and maxqueue in HAProxy, circuit breakers in Envoy, gRFC A32, Finagle's pending
-    limit.
+    maxconn and maxqueue of HAProxy, circuit breakers of Envoy, gRFC A32.
 """
 
 from __future__ import annotations
