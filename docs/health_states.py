@@ -76,8 +76,8 @@ def guards() -> str:
 def drawing() -> str:
     """Return the states and the ways between them as SVG, in a raw block for MyST."""
     parts = [
-        '<svg viewBox="0 0 720 450" role="img" aria-label="States of an endpoint"'
-        ' style="max-width:100%;font:13px sans-serif">',
+        '<svg viewBox="0 0 720 450" role="img" aria-label="States of an endpoint" '
+        + 'style="max-width:100%;font:13px sans-serif">',
         "<defs>",
     ]
     for kind, (colour, _) in KINDS.items():
