@@ -75,11 +75,9 @@ def guards() -> str:
 
 def drawing() -> str:
     """Return the states and the ways between them as SVG, in a raw block for MyST."""
-    parts = [
-        '<svg viewBox="0 0 720 450" role="img" aria-label="States of an endpoint" '
-        + 'style="max-width:100%;font:13px sans-serif">',
-        "<defs>",
-    ]
+    label = 'role="img" aria-label="States of an endpoint"'
+    style = 'style="max-width:100%;font:13px sans-serif"'
+    parts = [f'<svg viewBox="0 0 720 450" {label} {style}>', "<defs>"]
     for kind, (colour, _) in KINDS.items():
         parts.append(
             f'<marker id="to-{kind}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7"'
@@ -110,13 +108,23 @@ def drawing() -> str:
 
 
 def _ways() -> Iterator[tuple[HealthState, HealthState, str]]:
-    """Yield each way between two states once for each kind of cause."""
+    """Yield each way between two states once for each kind of cause.
+
+    Left out are those that differ from an earlier row of the same trigger only by skipping the
+    ramp or by ending in DEGRADED.
+    """
     kind_of = {trigger: kind for kind, (_, triggers) in KINDS.items() for trigger in triggers}
-    seen = {
-        (state, row.target, kind_of[trigger]): None
-        for state, trigger, row in rows()
-        if state is not row.target
-    }
+    seen = {}
+    for state, triggers in TABLE.items():
+        for trigger, ways in triggers.items():
+            served = False
+            for row in ways:
+                back = row.target in (HealthState.RAMPING, HealthState.HEALTHY)
+                if row.target is not state and not (served or row.guard == "degraded"):
+                    seen[state, row.target, kind_of[trigger]] = None
+                served = served or back
+            if trigger is Trigger.PASSED and state is HealthState.HEALTHY:
+                seen[state, HealthState.DEGRADED, kind_of[trigger]] = None
     yield from seen
 
 

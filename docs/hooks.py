@@ -12,13 +12,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import health_states
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import find_pending_xref_condition
-
-import health_states
 
 import balancers
 from balancers import compose

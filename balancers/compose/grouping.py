@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeAlias, Unpack
 from balancers.compose.foreign import Foreign
 from balancers.compose.spread import Spread
 from balancers.core.lease import Pick
-from balancers.core.ledger import Cell
+from balancers.core.ledger import Cell, contained
 from balancers.core.membership import Membership, Options
 from balancers.core.policy import Policy
 from balancers.core.view import View, view_of
@@ -179,7 +179,7 @@ class Grouping(Policy):
                 branch.child._publish(branch.view)
         for name, branch in self._branches.items():
             if name not in state.branches:
-                branch.child._let_go()
+                contained("what a group that is gone left", _retire, branch.child)
         self._branches = state.branches
         self._inner = tuple(r for r in self._registries() if r is not self._registry)
         children = [branch.child for branch in state.branches.values()]
@@ -364,3 +364,9 @@ class Grouping(Policy):
             check = getattr(branch.child, "_check", None)
             if check is not None:
                 check()
+
+
+def _retire(child: Policy) -> None:
+    """Have a balancer let go of the cells and the registry it was following."""
+    child._let_go()
+    child._publish(child._prepare((), {}))

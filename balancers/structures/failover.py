@@ -57,7 +57,7 @@ class Failover:
         self._best: int | None = None
         self._down_since: float | None = None
         self._better_since: float | None = None
-        self.deadline = math.inf
+        self.deadline: float = math.inf
 
     def at(self, now: float) -> int | None:
         """Return the tier that serves at a time not before the last ``see``; None if none is."""

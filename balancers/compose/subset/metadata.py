@@ -35,6 +35,7 @@ from balancers.core.ledger import Cell
 from balancers.core.membership import Options
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
+from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key
 from balancers.protocol import Candidate, Reason
 
@@ -78,11 +79,17 @@ class Selector:
             raise ValueError("a selector needs at least one key")
         if self.fallback not in (None, "none", "any", "default", "keys"):
             raise ValueError(f"no such fallback: {self.fallback!r}")
-        fewer = bool(self.fallback_keys) and set(self.fallback_keys) < set(self.keys)
-        if (self.fallback == "keys") != fewer:
-            raise ValueError(
-                'fallback "keys" goes with fallback_keys, some of the selector\'s keys'
-            )
+        fewer = set(self.fallback_keys) < set(self.keys)
+        if (self.fallback == "keys") != bool(self.fallback_keys) or not fewer:
+            raise ValueError('fallback "keys" goes with fallback_keys, some of the keys')
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A spread for each subset, and some subset of each endpoint that is in one."""
+
+    spreads: Mapping[Hashable, Spread]
+    homes: Mapping[str, Hashable]
 
 
 class MetadataSubset(Composite):
@@ -138,48 +145,42 @@ class MetadataSubset(Composite):
         found: dict[Criteria, list[Endpoint]] = {}
         for endpoint in view.roster:
             has = {key: _frozen(value) for key, value in endpoint.metadata.items()}
-            wanted = {
-                frozenset((k, has[k]) for k in keys)
-                for keys in self._selectors
-                if keys <= has.keys()
-            }
+            wanted = [_part(has, keys) for keys in self._selectors if keys <= has.keys()]
             if self._default is not None and self._default <= has.items():
-                wanted.add(self._default)
-            for criteria in wanted:
+                wanted.append(self._default)
+            for criteria in dict.fromkeys(wanted):
                 found.setdefault(criteria, []).append(endpoint)
         if self._wide:
             found[_ANY] = list(view.roster)
-        return {criteria: Group(tuple(members)) for criteria, members in found.items()}
+        return {criteria: Group(tuple(found[criteria])) for criteria in sorted(found, key=_text)}
 
-    def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> Mapping[Hashable, Spread]:
-        return {criteria: Spread({criteria: 1.0}, (criteria,)) for criteria in branches}
+    def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> _Plan:
+        # An endpoint may be in several subsets: any one knows its latency and its score.
+        homes = {e.id: name for name, branch in branches.items() for e in branch.view.roster}
+        return _Plan({name: Spread({name: 1.0}, (name,)) for name in branches}, homes)
 
-    def _group_of(self, plan: Mapping[Hashable, Spread], endpoint: Endpoint) -> Hashable:
-        # An endpoint may be in several: any one knows its latency and its score.
-        for criteria, branch in self._branches.items():
-            if any(member.id == endpoint.id for member in branch.view.roster):
-                return criteria
-        return None
+    def _group_of(self, plan: _Plan, endpoint: Endpoint) -> Hashable:
+        return plan.homes.get(endpoint.id)
 
-    def _spread(self, plan: Mapping[Hashable, Spread], key: Key | None) -> Spread:
+    def _spread(self, plan: _Plan, key: Key | None) -> Spread:
         wish = None if key is None else self._match(key)
         criteria = _criteria(wish) if wish else None
         return self._resolve(plan, criteria)
 
-    def _resolve(self, plan: Mapping[Hashable, Spread], criteria: Criteria | None) -> Spread:
+    def _resolve(self, plan: _Plan, criteria: Criteria | None) -> Spread:
         selector = None
         if criteria is not None:
             selector = self._selectors.get(frozenset(key for key, _ in criteria))
-            if selector is not None and criteria in plan:
-                return plan[criteria]
+            if selector is not None and criteria in plan.spreads:
+                return plan.spreads[criteria]
         how = (selector.fallback if selector is not None else None) or self._fallback
         if how == "keys" and selector is not None and criteria is not None:
             fewer = frozenset(selector.fallback_keys)
             return self._resolve(plan, frozenset(pair for pair in criteria if pair[0] in fewer))
         if how == "any":
-            return plan.get(_ANY, _NOBODY)
+            return plan.spreads.get(_ANY, _NOBODY)
         if how == "default":
-            return plan.get(self._default, _NOBODY)
+            return plan.spreads.get(self._default, _NOBODY)
         return _NOBODY
 
     def _lease_on(
@@ -217,11 +218,21 @@ class MetadataSubset(Composite):
         label = type(self).__name__
         if not isinstance(name, frozenset):
             return label
-        said = ", ".join(f"{key}={value}" for key, value in sorted(name, key=str))
-        return f"{label}[{said or 'any'}]"
+        return f"{label}[{_text(name)}]"
 
     def _details(self) -> Mapping[str, float]:
         return {"subsets": float(len(self._branches))}
+
+
+def _text(criteria: Criteria) -> str:
+    return ", ".join(sorted(f"{key}={value}" for key, value in criteria)) or "any"
+
+
+def _part(metadata: Mapping[str, Any], keys: Iterable[str]) -> Criteria:
+    try:
+        return frozenset((key, metadata[key]) for key in keys)
+    except TypeError as error:
+        raise InvalidEndpointError(f"metadata that selects must be hashable: {error}") from None
 
 
 def _criteria(wish: Mapping[str, Any]) -> Criteria:
