@@ -88,7 +88,7 @@ def bench(session: nox.Session) -> None:
     _install(session, "bench")
     # ``python -m`` puts the root on the path: the suites share ``benchmarks.floors``.
     session.run("python", "-m", "pytest", "benchmarks", *session.posargs)
-    for table in ("cycles", "memory", "hashing"):
+    for table in ("cycles", "memory", "hashing", "peers"):
         session.run("python", "-m", "benchmarks", table)
 
 
