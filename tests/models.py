@@ -72,11 +72,7 @@ MORE: list[Held] = [
 """Further configurations and compositions to hold; append yours."""
 
 
-_LOCKED = "done() takes the lock a pick of its own thread may hold when the collector runs"
-
-KNOWN: dict[tuple[str, str], str] = {
-    ("Limit", "finalizers"): _LOCKED,
-}
+KNOWN: dict[tuple[str, str], str] = {}
 """Promises known to be broken, by policy and check, and why; take an entry out with its cause."""
 
 
