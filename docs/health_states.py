@@ -122,7 +122,7 @@ def _ways() -> Iterator[tuple[HealthState, HealthState, str]]:
                 back = row.target in (HealthState.RAMPING, HealthState.HEALTHY)
                 if row.target is not state and not (served or row.guard == "degraded"):
                     seen[state, row.target, kind_of[trigger]] = None
-                served = served or back
+                served = served or (back and state is not HealthState.UNKNOWN)
             if trigger is Trigger.PASSED and state is HealthState.HEALTHY:
                 seen[state, HealthState.DEGRADED, kind_of[trigger]] = None
     yield from seen

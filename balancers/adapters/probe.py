@@ -31,7 +31,6 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import math
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -39,7 +38,7 @@ from typing import Any, Self, TypeAlias
 
 from balancers.adapters.probe_checks import Check, HttpCheck, TcpCheck, split_address
 from balancers.adapters.probe_io import Answer
-from balancers.health import HealthRegistry
+from balancers.health import HealthRegistry, ProbeResult
 
 __all__ = [
     "Answer",
@@ -55,6 +54,9 @@ log: logging.Logger = logging.getLogger("balancers")
 
 Verdict: TypeAlias = bool | Answer
 Asked: TypeAlias = Check | Callable[[str], Verdict] | Callable[[str], Awaitable[Verdict]]
+
+
+TIMED_OUT = Answer(ok=False, detail="timed out")
 
 
 class _Core:
@@ -83,8 +85,8 @@ class _Core:
         left = self.registry.next_deadline() - self.registry.clock()
         return min(max(0.0, left), self.registry.policy.probe_fast_interval / 2.0)
 
-    def report(self, name: str, verdict: object, started: float) -> None:
-        """Tell the registry how a probe ended."""
+    def result(self, name: str, verdict: object, started: float) -> ProbeResult:
+        """Make of a check's verdict what the registry takes."""
         latency = max(0.0, self.registry.clock() - started)
         if isinstance(verdict, bool):
             verdict = Answer(verdict)
@@ -93,12 +95,7 @@ class _Core:
             verdict = Answer(ok=False)
         if verdict.detail:
             log.debug("probe of %r: %s", name, verdict.detail)
-        self.registry.record_probe(
-            name,
-            verdict.ok,
-            degraded=verdict.ok and verdict.degraded,
-            latency=latency if math.isfinite(latency) else None,
-        )
+        return ProbeResult(name, verdict.ok, verdict.ok and verdict.degraded, latency)
 
     def overdue(self, started: float) -> bool:
         """Whether a probe that ends now took too long, whatever it says."""
@@ -134,6 +131,7 @@ class ThreadProber:
         self._started = False
         self._todo: list[str] = []
         self._running: dict[object, tuple[str, float]] = {}  # by token: id, start
+        self._done: list[ProbeResult] = []  # for the leader, who reports them together
         self._idle = 0
         self._workers: list[threading.Thread] = []
         self._leader = threading.Thread(target=self._lead, name="balancers-probes", daemon=True)
@@ -185,9 +183,9 @@ class ThreadProber:
                 if self._closing.is_set():
                     return
                 free = core.concurrency - len(self._running) - len(self._todo)
-                late = self._late()
-            for name, started in late:
-                core.report(name, Answer(ok=False, detail="timed out"), started)
+                done, self._done = self._done + self._late(), []
+            if done:
+                core.registry.record_probes(done)
             due = core.registry.due_probes(limit=free) if free > 0 else []
             pause = core.pause() if free > len(due) else core.timeout
             with self._changed:
@@ -203,16 +201,17 @@ class ThreadProber:
                     worker.start()
                 if due:
                     self._changed.notify_all()
-                elif pause > 0.0:
+                elif pause > 0.0 and not self._done:
                     self._changed.wait(pause)
 
-    def _late(self) -> list[tuple[str, float]]:
+    def _late(self) -> list[ProbeResult]:
         """Give up on probes that outlast the timeout; their threads stay busy."""
-        now = self._core.registry.clock()
+        core = self._core
+        now = core.registry.clock()
         found = []
         for token, (name, started) in self._running.items():
-            if name and now - started > self._core.timeout:
-                found.append((name, started))
+            if name and now - started > core.timeout:
+                found.append(core.result(name, TIMED_OUT, started))
                 self._running[token] = ("", started)  # a later answer counts for nothing
         return found
 
@@ -233,16 +232,16 @@ class ThreadProber:
                 verdict: object = self._ask(name)
             except Exception as error:
                 verdict = core.failed(name, error)
+            if core.overdue(started):
+                verdict = TIMED_OUT
+            result = core.result(name, verdict, started)
             with self._changed:
-                on_time = bool(self._running.pop(token)[0]) and not self._closing.is_set()
+                on_time = bool(self._running.pop(token)[0])
                 self._idle += 1
                 if self._closing.is_set():
                     return
-            if core.overdue(started):
-                verdict = Answer(ok=False, detail="timed out")
-            if on_time:
-                core.report(name, verdict, started)
-            with self._changed:
+                if on_time:
+                    self._done.append(result)
                 self._changed.notify_all()
 
     def _ask(self, name: str) -> object:
@@ -262,6 +261,7 @@ class AsyncProber:
     def __init__(self, registry: HealthRegistry, check: Asked, *, concurrency: int = 64) -> None:
         self._core = _Core(registry, check, concurrency)
         self._running: set[asyncio.Task[None]] = set()
+        self._done: list[ProbeResult] = []
         self._main: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -290,6 +290,7 @@ class AsyncProber:
             for task in list(self._running):
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+            self._report()
 
     async def __aenter__(self) -> Self:
         if self._main is not None:
@@ -316,7 +317,14 @@ class AsyncProber:
                 verdict: object = await self._ask(name)
         except Exception as error:
             verdict = core.failed(name, error)
-        core.report(name, verdict, started)
+        if not self._done:  # what else ends in this turn of the loop is reported with it
+            asyncio.get_running_loop().call_soon(self._report)
+        self._done.append(core.result(name, verdict, started))
+
+    def _report(self) -> None:
+        done, self._done = self._done, []
+        if done:
+            self._core.registry.record_probes(done)
 
     async def _ask(self, name: str) -> object:
         check: Any = self._core.check

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from balancers.health.checks import checked_seconds
 from balancers.health.entry import Entry
 from balancers.health.machine import Machine
 from balancers.health.transitions import Trigger
 
-__all__ = ["answer"]
+__all__ = ["ProbeResult", "answer", "check_result"]
+
+
+class ProbeResult(NamedTuple):
+    """How a probe ended; see ``HealthRegistry.record_probe`` for the fields."""
+
+    id: str
+    ok: bool
+    degraded: bool = False
+    latency: float | None = None
+
+
+def check_result(result: ProbeResult) -> None:
+    """Raise for whatever a result must not be."""
+    if not (isinstance(result.ok, bool) and isinstance(result.degraded, bool)):
+        raise TypeError(f"ok and degraded are True or False, not {result.ok, result.degraded!r}")
+    checked_seconds("latency", result.latency)
 
 
 def answer(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import os
 import threading
 import time
@@ -53,7 +54,7 @@ def threads(registry: HealthRegistry, check: Any, concurrency: int = 16) -> Iter
 @contextmanager
 def loop(registry: HealthRegistry, check: Any, concurrency: int = 16) -> Iterator[None]:
     """Probe on an event loop of a thread's own."""
-    if not hasattr(check, "run_async") and not asyncio.iscoroutinefunction(check):
+    if not hasattr(check, "run_async") and not inspect.iscoroutinefunction(check):
         check = asyncly(check)
     stop = asyncio.Event()
     ready = threading.Event()

@@ -144,11 +144,12 @@ def test_tracked_ids_have_a_say_of_their_own_only() -> None:
     """``track`` of one id does not shield it in a balancer; tracked alone, it is the last one."""
     registry, _ = registry_at(CALM.but(consecutive_failures=1))
     balancer = FakeBalancer(registry, dict.fromkeys("abc", 1.0))
-    registry.track(["a", "x"])
+    registry.track(["a"])
     registry.record("a", Outcome.FAILURE)
+    assert out_of(balancer) == ["a"]
+    registry.track(["a", "x"])
     registry.record("x", Outcome.FAILURE)
 
-    assert out_of(balancer) == ["a"]
     assert registry.state("x") is HealthState.UNKNOWN
 
 
@@ -199,3 +200,23 @@ def test_envoy_and_grpc_look_at_the_cap_before_and_after() -> None:
             registry.record(name, Outcome.FAILURE)
 
         assert len(out_of(balancer)) == gone, (share, rules)
+
+
+def test_what_an_update_does_to_others_is_shown_by_the_next_pick() -> None:
+    """An update refreshes nobody, since its caller may hold a lock; the next ``advance`` does."""
+    registry, clock = registry_at(CALM.but(consecutive_failures=1))
+    one = FakeBalancer(registry, dict.fromkeys("abcd", 1.0))
+    two = FakeBalancer(registry, dict.fromkeys("abcd", 1.0))
+    registry.record("a", Outcome.FAILURE)
+    seen: list[str] = []
+    registry.subscribe(lambda event: seen.append(event.new.value))
+    refreshes = two.refreshes
+    one.update({"a": 1.0})
+
+    assert one.view["a"].admitted  # its only one
+    assert (two.refreshes, seen) == (refreshes, [])
+    assert registry.deadline <= clock.now
+    registry.advance(clock.now)
+    assert two.view["a"].admitted
+    assert (two.refreshes, seen) == (refreshes + 1, ["ramping"])
+    assert registry.deadline > clock.now

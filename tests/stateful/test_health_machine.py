@@ -130,7 +130,7 @@ def walk(twin: Twin, rng: Random, steps: int) -> None:
         if rng.random() < 0.03:
             twin.hold({n: float(rng.choice((1, 1, 2))) for n in rng.sample("abcdef", 4)})
         name = rng.choice(twin.names)
-        match rng.randrange(6):
+        match rng.randrange(7):
             case 0:
                 twin.advance(rng.choice((1, 2, 5, 8, 20)))
             case 1 | 2:
@@ -144,6 +144,9 @@ def walk(twin: Twin, rng: Random, steps: int) -> None:
                     twin.request(name, outcome, wait)
             case 5:
                 twin.take(name)
+            case 6:  # a lease of before, or of just now, ends
+                outcome = rng.choice(list(Outcome))
+                twin.request(name, outcome, started=twin.clock.now - rng.choice((0.0, 1.0, 9.0)))
 
 
 def test_table_is_whole() -> None:

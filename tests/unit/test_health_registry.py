@@ -8,7 +8,7 @@ import pytest
 from health_models import CALM, FakeBalancer, registry_at
 
 from balancers import Outcome
-from balancers.health import Admin, HealthPolicy, HealthRegistry, HealthState
+from balancers.health import Admin, HealthPolicy, HealthRegistry, HealthState, ProbeResult
 from balancers.testing import ManualClock
 
 
@@ -103,6 +103,29 @@ def test_track_replaces_what_was_tracked() -> None:
     assert registry.state("c") is HealthState.UNKNOWN
     with pytest.raises(KeyError):
         registry.state("b")
+
+
+# -- many probes at once -----------------------------------------------------------------------
+
+
+def test_many_results_are_one_change() -> None:
+    """Results reported together mean what they mean one by one, and refresh a balancer once."""
+    names = [f"e{i}" for i in range(50)]
+    results = [ProbeResult(n, ok=False) for n in names for _ in range(2)]
+    together, _ = registry_at()
+    balancer = FakeBalancer(together, dict.fromkeys(names, 1.0))
+    assert together.record_probes([*results, ProbeResult("nobody", ok=True)]) == 100
+    apart, _ = registry_at()
+    other = FakeBalancer(apart, dict.fromkeys(names, 1.0))
+    for name, ok, _, _ in results:
+        apart.record_probe(name, ok)
+
+    assert (balancer.refreshes, other.refreshes) == (1, 50)
+    assert together.events() == apart.events()
+    assert balancer.view == other.view
+    with pytest.raises(TypeError, match="ok"):
+        together.record_probes([ProbeResult("e0", ok=True), ProbeResult("e1", ok=1)])
+    assert together.state("e0") is HealthState.UNHEALTHY
 
 
 # -- when may one come back ------------------------------------------------------------------
