@@ -8,6 +8,8 @@ import platform
 import sys
 
 TABLES = {
+    "adaptive": "p99 of Adaptive beside an omniscient scheduler's, faults and clients",
+    "composites": "composites beside the policy inside them",
     "cycles": "pick cycles in units of the floor cycle, every policy",
     "hashing": "keyed structures beside floor key and their peers",
     "memory": "bytes per idle endpoint and per open pick, every policy",

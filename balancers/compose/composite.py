@@ -7,7 +7,8 @@ and its settlement climbs back through the hooks each level added when it adopte
 
 Guarantees:
     One ledger, at the root: an endpoint that changes group keeps its load and latency.
-    One view, at the root: a pick sees all levels of one membership, never a mixture.
+    One view, at the root: a pick goes by all levels of one membership. The leaf it ends in may
+    be an update ahead, never behind.
     Shares are a function of membership and health alone: whatever is taken away and put back
     is routed to as before. Where the leaf places by key, so does every level above it, by a
     hash of its own: the same in every process.
@@ -17,36 +18,39 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
+from balancers.compose.foreign import Foreign
 from balancers.compose.grouping import Branch, Group, Grouping, PolicyFactory, State
 from balancers.compose.spread import Spread
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
-from balancers.core.membership import Chooser
+from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.errors import BalancerError, NoEligibleEndpointError, NoEndpointError
 from balancers.hashing import Key
 from balancers.protocol import Reason
 from balancers.structures.split import position_of
 
-__all__ = ["Branch", "Composite", "Group", "PolicyFactory", "State"]
+__all__ = ["Branch", "Composite", "Group", "PolicyFactory", "State", "Taker", "taker_of"]
+
+Taker: TypeAlias = Callable[[Key | None], Pick]
+"""Makes a pick in one go."""
 
 
 class Composite(Grouping):
     """A balancer over groups of its endpoints; see ``Grouping`` for what makes one."""
 
+    _take: Taker | None = None
+
     def _spread(self, plan: Any, key: Key | None) -> Spread:
         """Return the spread of this pick; the plan itself, unless it depends on the pick."""
         return plan  # type: ignore[no-any-return]
 
-    def _first(self, spread: Spread, key: Key | None, rng: Random) -> int | None:
-        """Return the index of the group to try first; None if none has a share."""
-        names = spread.names
-        if len(names) < 2:
-            return 0 if names else None
+    def _drawn(self, spread: Spread, key: Key | None, rng: Random) -> int:
+        """Return the index of the group to try first, of several."""
         if key is None or not self._by_key:
             return bisect_right(spread.ends, rng.random())
         return bisect_right(spread.ends, position_of(self._as_key(key), self._seed))
@@ -61,26 +65,42 @@ class Composite(Grouping):
         now: float | None,
     ) -> Pick:
         state: State = view.state
-        spread = self._spread(state.plan, key)
-        first: Hashable = None
-        error: BalancerError | None = None
-        at = self._first(spread, key, self._rng)
-        if at is not None:
-            first = spread.names[at]
-            branch = state.branches[first]
-            try:
-                return branch.child._descend(branch.view, key, exclude, cost, reason, now)
-            except (NoEligibleEndpointError, NoEndpointError) as problem:
-                error = problem
-        why = max(reason, Reason.FALLBACK)
+        plan = state.plan
+        spread: Spread = plan if plan.__class__ is Spread else self._spread(plan, key)
+        names = spread.names
+        if not names:
+            return self._elsewhere(view, spread, (), key, exclude, cost, reason, now)
+        first = names[0]
+        if len(names) > 1:
+            first = names[self._drawn(spread, key, self._rng)]
+        branch = state.branches[first]
+        try:
+            return branch.child._descend(branch.view, key, exclude, cost, reason, now)
+        except (NoEligibleEndpointError, NoEndpointError):
+            return self._elsewhere(view, spread, (first,), key, exclude, cost, reason, now)
+
+    def _elsewhere(
+        self,
+        view: View,
+        spread: Spread,
+        tried: Collection[Hashable],
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        reason: Reason,
+        now: float | None,
+    ) -> Pick:
+        """Pick in a group that is not the first choice."""
+        branches: Mapping[Hashable, Branch] = view.state.branches
+        reason = max(reason, Reason.FALLBACK)
         for name in spread.order:
-            if at is None or name != first:
-                branch = state.branches[name]
+            if name not in tried:
+                branch = branches[name]
                 try:
-                    return branch.child._descend(branch.view, key, exclude, cost, why, now)
-                except (NoEligibleEndpointError, NoEndpointError) as problem:
-                    error = error or problem
-        raise self._nobody(view, exclude) from error
+                    return branch.child._descend(branch.view, key, exclude, cost, reason, now)
+                except (NoEligibleEndpointError, NoEndpointError):
+                    continue
+        raise self._nobody(view, exclude)
 
     def _nobody(self, view: View, exclude: Collection[str]) -> BalancerError:
         error = super()._nobody(view, exclude)
@@ -108,36 +128,68 @@ class Composite(Grouping):
 
     # -- the short way, by the same draws --------------------------------------------------
 
-    def _shortcut(self, view: View) -> Chooser | None:
+    def pick(
+        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
+    ) -> Pick:
+        """Lease one endpoint; see ``Balancer.pick``."""
+        take = self._take
+        if (
+            take is None
+            or exclude
+            or cost != 1.0
+            or self._abandoned
+            or not (key is None or key.__class__ is str)
+        ):
+            return self._pick(key, exclude, cost)
+        try:
+            return take(key)
+        except (NoEligibleEndpointError, NoEndpointError):
+            return self._pick(key, exclude, cost)  # somebody else may have room
+
+    def _publish(self, view: View) -> None:
+        super()._publish(view)
+        lonely = self._is_alone() and not self._watched and not self._inner
+        self._take = self._taker(view) if lonely and view.cells else None
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._take = None
+
+    def _taker(self, view: View) -> Taker | None:
+        """Return the quickest way to a pick of cost 1 without ``exclude``, or None.
+
+        It ends in the quick way of a leaf. A composite that does more than choose a group has
+        none.
+        """
         state: State = view.state
         if not isinstance(state.plan, Spread):
             return None
-        return self._shortcut_by(state, state.plan)
+        return self._taker_by(state, state.plan)
 
-    def _shortcut_by(self, state: State, spread: Spread) -> Chooser | None:
-        """Return the quickest way to a choice by the spread, or None."""
-        found: list[Chooser] = []
+    def _taker_by(self, state: State, spread: Spread) -> Taker | None:
+        """Return the quickest way to a pick by the spread, or None."""
+        found: list[Taker] = []
         for name in spread.names:
             branch = state.branches[name]
-            view = branch.view
-            if not view.cells or view.reason or view.ramps or view.probing:
+            take = taker_of(branch.child, branch.view)
+            if take is None:
                 return None
-            choose = branch.child._shortcut(view)
-            if choose is None:
-                return None
-            found.append(choose)
+            found.append(take)
         if len(found) < 2:
             return found[0] if found else None
-        # Where a short cut gives up, its group is drawn already: go on there the long way.
-        others = tuple(_long_way(state.branches[name]) for name in spread.names)
-        choosers, ends, random, seed = tuple(found), spread.ends, self._rng.random, self._seed
+        takers, ends, random, seed = tuple(found), spread.ends, self._rng.random, self._seed
         if not self._by_key:
-            return lambda key: choosers[at := bisect_right(ends, random())](key) or others[at](key)
-        as_key = self._as_key
-        return lambda key: (
-            choosers[at := bisect_right(ends, position_of(as_key(key), seed))](key)
-            or others[at](key)
-        )
+            return lambda key: takers[bisect_right(ends, random())](key)
+        by = self._by
+
+        def by_key(key: Key | None) -> Pick:
+            if key is None:
+                at = random()
+            else:
+                at = position_of(key if by is None else by(key), seed)
+            return takers[bisect_right(ends, at)](key)
+
+        return by_key
 
     # -- the same, moving nothing ----------------------------------------------------------
 
@@ -174,22 +226,21 @@ class Composite(Grouping):
         self, spread: Spread, key: Key | None, rng: Random
     ) -> Iterator[tuple[Hashable, Reason]]:
         """Yield the groups in the order ``_descend`` tries them."""
-        first: list[Hashable] = []
-        at = self._first(spread, key, rng)
-        if at is not None:
-            first.append(spread.names[at])
-            yield spread.names[at], Reason.NORMAL
+        first = spread.names
+        if len(first) > 1:
+            first = (first[self._drawn(spread, key, rng)],)
+        for name in first:
+            yield name, Reason.NORMAL
         for name in spread.order:
             if name not in first:
                 yield name, Reason.FALLBACK
 
 
-def _long_way(branch: Branch) -> Chooser:
-    """Return how to choose in a group whose short cut gave up, drawing nothing twice."""
-    child, view = branch.child, branch.view
-    if not isinstance(child, Composite):
-        return lambda key: child._choose(view, key, (), 1.0, child._rng)
-    state: State = view.state
-    if isinstance(state.plan, Spread) and len(state.plan.names) == 1:
-        return _long_way(state.branches[state.plan.names[0]])
-    return lambda key: None  # it drew, and went the long way itself
+def taker_of(child: Policy, view: View) -> Taker | None:
+    """Return the quickest way to a pick of a balancer in a tree, or None."""
+    if isinstance(child, Composite):
+        return child._taker(view)
+    if not child._is_alone() or isinstance(child, Foreign):
+        return None
+    pick = child.pick
+    return pick if child._is_keyed() else lambda key: pick()

@@ -100,6 +100,8 @@ class Grouping(Policy):
         self._branches: Mapping[Hashable, Branch] = {}
         self._seed = self.salt
         self._inner: tuple[HealthRegistry, ...] = ()
+        self._checks: Callable[[Any], None] = super()._check_key
+        self._by: Callable[[Any], Key] | None = None
         self._by_key = False  # whether the leaves place by key, and so every level
         super().__init__(endpoints, **options)
 
@@ -184,6 +186,8 @@ class Grouping(Policy):
         self._inner = tuple(r for r in self._registries() if r is not self._registry)
         children = [branch.child for branch in state.branches.values()]
         self._dated = bool(self._hooks) or any(child._dated for child in children)
+        self._checks = self._checker()
+        self._by = self._keyer()
         self._watched = self._observer is not None or any(c._watched for c in children)
         self._by_key = any(child._is_keyed() for child in children)
         self._wants_key = self._by_key or self._locates or any(c._wants_key for c in children)
@@ -226,11 +230,11 @@ class Grouping(Policy):
 
     def close(self) -> None:
         """Leave the registries; idempotent. Picks go on, without health."""
-        super().close()
-        if self._inner:
-            with self._controlled():
-                self._let_go()
-                self._rebuild()
+        with self._controlled():
+            self._let_go()
+            for cell in self._ledger.cells.values():
+                cell.enter(None)
+            self._rebuild()
 
     def _let_go(self) -> None:
         super()._let_go()
@@ -282,15 +286,23 @@ class Grouping(Policy):
         return self._by_key
 
     def _check_key(self, key: Key) -> None:
+        self._checks(key)
+
+    def _checker(self) -> Callable[[Any], None]:
+        """Return what checks keys at the first of the leaves."""
         for branch in self._branches.values():
-            branch.child._check_key(key)
-            return
-        super()._check_key(key)
+            child = branch.child
+            return child._checker() if isinstance(child, Grouping) else child._check_key
+        return super()._check_key
+
+    def _keyer(self) -> Callable[[Any], Key] | None:
+        for branch in self._branches.values():
+            return branch.child._keyer()
+        return None
 
     def _as_key(self, key: Any) -> Key:
-        for branch in self._branches.values():
-            return branch.child._as_key(key)
-        return super()._as_key(key)
+        """Return what this level places by instead of the key."""
+        return key if self._by is None else self._by(key)
 
     # -- what is said of it ----------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Unpack
 
-from balancers.compose.composite import PolicyFactory
+from balancers.compose.composite import PolicyFactory, Taker
 from balancers.compose.spread import Spread
 from balancers.compose.zoned import Zone, Zoned
 from balancers.core.lease import Pick, TrackedPick
@@ -114,6 +114,9 @@ class LocalFirst(Zoned):
 
     def _has_room(self, plan: _Plan, zone: Zone) -> bool:
         return len(self._open.get(zone, ())) + 1 <= self._overload * plan.weights[zone]
+
+    def _taker(self, view: View) -> Taker | None:
+        return None
 
     def _descend(
         self,

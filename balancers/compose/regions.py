@@ -28,19 +28,28 @@ Source:
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, Unpack
 
 from balancers.compose.atlas import Atlas
-from balancers.compose.composite import Branch, Composite, Group, PolicyFactory, State
+from balancers.compose.composite import (
+    Branch,
+    Composite,
+    Group,
+    PolicyFactory,
+    State,
+    Taker,
+    taker_of,
+)
 from balancers.compose.geo import Coordinates, GeoAnswer, Place, Residency
 from balancers.compose.spread import Spread
 from balancers.compose.world import Region, World
 from balancers.core.checks import checked_fraction
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
-from balancers.core.membership import Chooser, Options
+from balancers.core.membership import Options
 from balancers.core.numbers import checked_factor, checked_seconds
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
@@ -169,25 +178,27 @@ class Regions(Composite):
     def _spread(self, plan: World, key: Key | None) -> Spread:
         return plan.spread(None if key is None else self._locate(key))
 
-    def _shortcut(self, view: View) -> Chooser | None:
+    def _taker(self, view: View) -> Taker | None:
         state: State = view.state
         world: World = state.plan
+        if any(taker_of(b.child, b.view) is None for b in state.branches.values()):
+            return None
         locate = self._locate
-        choosers: dict[Place, Chooser | None] = {}
+        takers: dict[Place, Taker | None] = {}
 
-        def choose(key: Any) -> Cell | None:
-            if key.__class__ is not str:
-                self._check_key(key)
-            place = locate(key)
+        def take(key: Key | None) -> Pick:
+            place = None if key is None else locate(key)
             try:
-                chooser = choosers[place]
+                taker = takers[place]
             except (KeyError, TypeError):
-                chooser = self._shortcut_by(state, world.spread(place))
-                if len(choosers) < _PLACES and (place is None or isinstance(place, str)):
-                    choosers[place] = chooser
-            return None if chooser is None else chooser(key)
+                taker = self._taker_by(state, world.spread(place))
+                if len(takers) < _PLACES and (place is None or isinstance(place, str)):
+                    takers[place] = taker
+            if taker is None:
+                raise NoEligibleEndpointError("no region has a share of this place")
+            return taker(key)
 
-        return choose
+        return take
 
     def _lease_on(
         self,
@@ -244,8 +255,8 @@ class Regions(Composite):
             raise NoEndpointError("the membership is empty")
         if not spread.names:
             raise NoEligibleEndpointError(f"no region may be answered to {place!r}")
-        at = 0 if len(spread.names) == 1 else self._drawn(spread, key)
-        first = spread.names[at]
+        at = position_of(self._as_key(key), self._seed)
+        first = spread.names[bisect_right(spread.ends, at)]
         others = [r for r in spread.order if world.is_up(r) or r in spread.names]
         ordered = dict.fromkeys((first, *others))
         regions = [region for region in ordered if isinstance(region, str)]
@@ -255,10 +266,6 @@ class Regions(Composite):
             tuple(_addresses(view, regions, addresses)),
             min(ttl, moving_ttl) if moving else ttl,
         )
-
-    def _drawn(self, spread: Spread, key: Key) -> int:
-        at = position_of(self._as_key(key), self._seed)
-        return sum(1 for end in spread.ends if end <= at)
 
     def _details(self) -> Mapping[str, float]:
         world: World = self._view.state.plan

@@ -177,8 +177,9 @@ class HashPolicy(Policy):
     def _learns(self) -> bool:
         return self._bound is not None or type(self)._learn is not HashPolicy._learn
 
-    def _as_key(self, key: Any) -> Key:
-        return self._hashable(key)
+    def _keyer(self) -> Callable[[Any], Key] | None:
+        own = type(self)._hashable is not HashPolicy._hashable
+        return self._hashable if own else None
 
     def _restart(self) -> None:
         self._fast = None  # the structure depends on the members alone and is kept

@@ -27,6 +27,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypedDict
 
 from balancers.core.checks import check_observer, checked_fraction, difference
+from balancers.core.hooks import tell_registry
 from balancers.core.ledger import Cell, Classify, Ledger, contained
 from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
@@ -311,8 +312,12 @@ class Membership(ABC):
             and not view.ramps
             and not view.probing
             and self._observer is None
-            and self._parent is None
+            and self._is_alone()
         )
+
+    def _is_alone(self) -> bool:
+        """Whether no outer level but the registry wants to be told of leases."""
+        return self._parent is None or all(h is tell_registry for h in self._parent._hooks)
 
     def _adopt(self, parent: Membership) -> None:
         """Become part of the parent's tree, except for what was given explicitly.
@@ -329,12 +334,15 @@ class Membership(ABC):
         self._clock = ledger.clock
         if self._given_rng is None:
             self._rng = parent._rng
+        if self._registry is None:
+            self._registry = parent._registry
+        elif self._registry is parent._registry and self._attachment is not None:
+            self._attachment.release()  # the root holds its members already
+            self._attachment = None
         own = self._own_hooks()
         # Where a registry was given inside, it is the one to be told, and told once.
         self._hooks = own + tuple(hook for hook in parent._hooks if hook not in own)
         self._dated = bool(self._hooks)
-        if self._registry is not None and self._registry is parent._registry:
-            self._let_go()
         self._restart()
 
     def _registries(self) -> list[HealthRegistry]:
@@ -342,10 +350,10 @@ class Membership(ABC):
         return [] if self._registry is None else [self._registry]
 
     def _let_go(self) -> None:
-        """Hold nothing in a registry of its own any more."""
+        """Follow no registry any more."""
         if self._attachment is not None:
             self._attachment.release()
-            self._attachment = self._registry = None
+        self._attachment = self._registry = None
 
     def _draws_own(self) -> bool:
         """Whether the rng in use is the library's own, rather than injected."""

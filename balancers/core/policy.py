@@ -15,7 +15,7 @@ exclusion, observers, explanation. To write one, subclass ``Policy`` and give it
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import Any, ClassVar, Unpack
 
@@ -296,9 +296,9 @@ class Policy(Reporting):
                 if isinstance(hook, Watch):
                     contained("observer's on_pick", hook.observer.on_pick, pick)
 
-    def _as_key(self, key: Any) -> Key:
-        """Return what outer levels place by instead of the key; it has passed ``_check_key``."""
-        return key  # type: ignore[no-any-return]
+    def _keyer(self) -> Callable[[Any], Key] | None:
+        """Return what turns a key into what outer levels place by; None: the key itself."""
+        return None
 
     def _is_keyed(self) -> bool:
         """Whether the key decides the choice, here or further in."""

@@ -43,6 +43,7 @@ class TimedPick(Pick):
             self._latency = max(0.0, cell.ledger.clock() - self._started)
             if cell.tell is not None:
                 cell.tell(cell)
+            self._policy._eased(cell)
 
     def _settle(
         self,
@@ -125,6 +126,9 @@ class TimedPolicy(Policy):
         if latency is not None:
             now = self._ledger.clock()
             self._learn_at(now, pick._cell, outcome, latency, load, retry_after)
+
+    def _eased(self, cell: Cell) -> None:
+        """Take note that a lease has responded: its cost has left the load of the cell."""
 
     @abstractmethod
     def _timely(self, view: View) -> Timely | None:

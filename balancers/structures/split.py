@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from balancers.hashing import Key, hash64, key_bytes
+from balancers.hashing import MASK64, Key, digest128, key_bytes
 
 __all__ = ["Split", "position_of"]
 
@@ -74,4 +74,4 @@ def position_of(key: Key, seed: int) -> float:
     Runtime complexity: O(len(key)).
     """
     # 53 bits, so that the quotient is exact and stays below 1.
-    return (hash64(key_bytes(key), seed) >> 11) * 2.0**-53
+    return ((digest128(key_bytes(key), seed) & MASK64) >> 11) * 2.0**-53

@@ -35,7 +35,7 @@ def test_a_strangers_token_is_a_miss(token: Any):
     for mode in ("cookie", "opaque", "header"):
         balancer = sticky(mode=mode)
         with balancer.pick(token) as pick:
-            if mode != "header" or token not in ("a", b"a", "b", b"b"):
+            if mode != "header" or token not in {*"abcd", *(c.encode() for c in "abcd")}:
                 assert pick.affinity is not None
         assert balancer.explain(token).chosen is not None
 

@@ -26,7 +26,7 @@ from random import Random
 from threading import Event, Lock
 from typing import Any, Unpack
 
-from balancers.compose.composite import Branch, PolicyFactory
+from balancers.compose.composite import Branch, PolicyFactory, Taker
 from balancers.compose.limit.ticket import Ticket
 from balancers.compose.solo import EVERYBODY, Solo
 from balancers.compose.spread import Spread
@@ -144,6 +144,9 @@ class Limit(Solo):
         self._waiting = {}  # whoever waits, waits in the parent
 
     # -- the quick half --------------------------------------------------------------------
+
+    def _taker(self, view: View) -> Taker | None:
+        return None
 
     def _descend(
         self,

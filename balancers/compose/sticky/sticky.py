@@ -33,7 +33,7 @@ from random import Random
 from threading import Lock
 from typing import Any, Literal, Unpack
 
-from balancers.compose.composite import Branch, Group, PolicyFactory
+from balancers.compose.composite import Branch, Group, PolicyFactory, Taker
 from balancers.compose.solo import EVERYBODY, Solo
 from balancers.compose.spread import Spread
 from balancers.compose.sticky.seats import Seats
@@ -169,15 +169,21 @@ class Sticky(Solo):
         if self._bound is not None:
             self._bound.renew_lock()
 
+    def _checker(self) -> Callable[[Any], None]:
+        return self._check_key
+
     def _check_key(self, key: Key) -> None:
         if self._parse is not None:
             return
         if self._tokens is None:
-            super()._check_key(key)
+            super()._checker()(key)
         else:
             key_bytes(key)  # any key is a token, if only a bad one
 
     # -- the quick half --------------------------------------------------------------------
+
+    def _taker(self, view: View) -> Taker | None:
+        return None
 
     def _descend(
         self,
