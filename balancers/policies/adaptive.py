@@ -34,7 +34,7 @@ from math import exp, log
 from random import Random
 from threading import Lock
 from types import TracebackType
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
@@ -44,8 +44,8 @@ from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome, Reason
+from balancers.structures.changes import compare
 from balancers.structures.cost_estimate import (
-    FAMILIAR,
     LEAST_LATENCY,
     LEAST_LOG,
     MEMORY,
@@ -53,7 +53,7 @@ from balancers.structures.cost_estimate import (
     CostEstimate,
 )
 from balancers.structures.ewma import checked_decay
-from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
+from balancers.structures.gauge import Gauge
 from balancers.structures.score_board import BURST, ScoreBoard
 from balancers.structures.share_cap import checked_cap
 
@@ -61,6 +61,9 @@ __all__ = ["Adaptive"]
 
 LONGEST_HOLD = 300.0
 """Seconds up to which a server's ``retry_after`` is believed."""
+
+
+_NOBODY: tuple[float, Gauge[Any]] = (0.0, Gauge(None, 0, (), CostEstimate(), 0.0))
 
 
 class _AdaptivePick(TimedPick):
@@ -106,14 +109,7 @@ class _AdaptivePick(TimedPick):
         try:
             filed = gauge.entry
             elapsed = now - estimate.at
-            samples = estimate.samples
-            if (
-                samples < FAMILIAR
-                or estimate.errors
-                or gauge.blame
-                or elapsed > STALE
-                or (filed is None and not gauge.barred)
-            ):
+            if elapsed > STALE or not gauge.steady:
                 board.settle(cell, now, latency, True)
                 return
             sample = log(latency) if latency > LEAST_LATENCY else LEAST_LOG
@@ -122,27 +118,25 @@ class _AdaptivePick(TimedPick):
             if pool.samples < MEMORY:
                 pool.samples += 1
                 pool.weight = 1.0 / (pool.samples + 1)
+            estimate.at = now
+            estimate.samples = samples = estimate.samples + 1
             weight = elapsed / (pool.decay + elapsed)
-            estimate.samples = samples = samples + 1
             if weight * samples < 1.0:
                 weight = 1.0 / samples
-            estimate.log_latency = mean = estimate.log_latency + weight * (
-                sample - estimate.log_latency
-            )
-            estimate.at = now
-            estimate.log_cost = mean
+            mean = estimate.log_latency
+            estimate.log_latency = mean = mean + weight * (sample - mean)
             gauge.score = score = mean - gauge.log_weight
             if board.fresh:
                 board.settle_floor()
             load = len(gauge.open)
-            score += LOG_LOAD[load] if load < MOST else log(load + 1.0)
+            score += log(load + 1.0) if load else gauge.bonus
             if filed is not None and score < filed[0]:
                 gauge.entry = less = score, gauge
-                best = board.best.heap
-                if best[0] is filed:
-                    best[0] = less  # what was least is less: the heap is in order
+                heap = board.heap
+                if heap[0] is filed:
+                    heap[0] = less  # what was least is less: the heap is in order
                 else:
-                    heappush(best, less)
+                    heappush(heap, less)
                     board.best.tidy(len(board.gauges))
         finally:
             lock.release()
@@ -180,7 +174,8 @@ class Adaptive(TimedPolicy):
         self._lock = Lock()  # guards _board
         # Settlements that found the lock taken: cell, time, latency, success, hold.
         self._news: list[tuple[Cell, float, float, bool | None, float]] = []
-        self._quick_ok = False  # whether a pick is a choice and a lease, and nothing more
+        # The board, where a pick is a choice and a lease, and nothing more.
+        self._quick_board: ScoreBoard[Cell] | None = None
         self._board: ScoreBoard[Cell] = ScoreBoard(
             checked_cap(share_cap), choices, checked_decay(decay), _load
         )
@@ -190,13 +185,13 @@ class Adaptive(TimedPolicy):
         self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
     ) -> Pick:
         """Lease the cheapest endpoint. Amortised O(log n)."""
-        if not self._quick_ok or key is not None or exclude or cost != 1.0 or self._abandoned:
+        board = self._quick_board
+        if board is None or key is not None or exclude or cost != 1.0 or self._abandoned:
             return self._pick(key, exclude, cost)
         now = self._ledger.clock()
         registry = self._registry
         if registry is not None and now >= registry.deadline:
             return self._pick(key, exclude, cost)
-        board = self._board
         lock = self._lock
         lock.acquire()  # half the price of `with`
         try:
@@ -205,37 +200,39 @@ class Adaptive(TimedPolicy):
             # ScoreBoard.choose, written out for the usual case: one endpoint is remembered as
             # better than any other, and nothing else is to be considered.
             cap = board.cap
-            if cap.credit >= cap.due:
-                board.readmit()
-            best = board.best.heap
-            gauge: Gauge[Cell] | None = None
-            if now < board.trials.next and len(best) > 2 and not board.costly:
-                entry = best[0]
-                first = entry[1]
-                load = len(first.open)
-                score = first.score + LOG_LOAD[load if load < MOST else -1]
+            credit = cap.credit
+            if credit >= board.wake_at:
+                board.wake(now)
+            heap = board.heap
+            gauge: Gauge[Cell] | None
+            entry = heap[0] if len(heap) > 2 else _NOBODY
+            gauge = entry[1]
+            if gauge.entry is entry and now < board.trials.next and not board.costly:
+                load = len(gauge.open)
+                score = gauge.score + (log(load + 1.0) if load else gauge.bonus)
                 if (
-                    first.entry is entry
-                    and load < MOST
-                    and score < best[1][0]
-                    and score < best[2][0]
+                    score < heap[1][0]
+                    and score < heap[2][0]
                     and (not board.fresh or score < board.floor)
                 ):
-                    gauge = first
                     if score != entry[0]:
-                        best[0] = first.entry = score, first
-                    cap.credit = credit = cap.credit + cap.rate
-                    tokens = first.tokens + first.weight * (credit - first.mark)
-                    first.tokens = tokens = (min(BURST, tokens)) - 1.0
-                    first.mark = credit
+                        heap[0] = gauge.entry = score, gauge
+                    cap.credit = credit = credit + cap.rate
+                    tokens = gauge.tokens + gauge.weight * (credit - gauge.mark)
+                    if tokens > BURST:
+                        tokens = BURST
+                    gauge.tokens = tokens = tokens - 1.0
+                    gauge.mark = credit
                     if tokens <= 0.0:
-                        cap.bar(first)
-                        first.entry = None
-                        heappop(best)
-            if gauge is None:
+                        cap.bar(gauge)
+                        board.bar(gauge)
+                        heappop(heap)
+                else:
+                    gauge = board.choose(now, self._rng.random)
+            else:
                 gauge = board.choose(now, self._rng.random)
-                if gauge is None:
-                    raise self._nobody(self._view, exclude)
+            if gauge is None:
+                raise self._nobody(self._view, exclude)
             cell = gauge.item
             pick = _AdaptivePick()
             pick.endpoint = cell.endpoint
@@ -250,7 +247,7 @@ class Adaptive(TimedPolicy):
             lock.release()
 
     def _timely(self, view: View) -> Timely | None:
-        self._quick_ok = True
+        self._quick_board = self._board
         return None
 
     def _grant(
@@ -303,6 +300,13 @@ class Adaptive(TimedPolicy):
         success = None if outcome is Outcome.CANCELLED else outcome is Outcome.SUCCESS
         hold = 0.0 if retry_after is None else min(retry_after, LONGEST_HOLD)
         self._news.append((cell, now, latency, success, hold))
+        self._catch_up_if_free()
+
+    def _eased(self, cell: Cell) -> None:
+        self._news.append((cell, self._ledger.clock(), 0.0, None, 0.0))
+        self._catch_up_if_free()
+
+    def _catch_up_if_free(self) -> None:
         # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
         # Where the lock is taken, the news waits for the next pick or settlement.
         if self._lock.acquire(False):
@@ -328,10 +332,12 @@ class Adaptive(TimedPolicy):
             for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
         }
         now = self._ledger.clock()
-        changes = self._board.compare(weights)  # only an update changes members: no lock yet
+        changes = compare(
+            self._board.gauges, weights
+        )  # only an update changes members: no lock yet
         with self._lock:
             self._catch_up()
-            self._quick_ok = False
+            self._quick_board = None
             self._board.change(changes, _facts, now)
             super()._publish(view)
 

@@ -253,6 +253,13 @@ class LeastResponseTime(TimedPolicy):
         retry_after: float | None,
     ) -> None:
         self._news.append((cell, now, outcome, latency, retry_after))
+        self._catch_up_if_free()
+
+    def _eased(self, cell: Cell) -> None:
+        self._news.append((cell, self._ledger.clock(), Outcome.CANCELLED, 0.0, None))
+        self._catch_up_if_free()
+
+    def _catch_up_if_free(self) -> None:
         # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
         # Where the lock is taken, the news waits for the next pick or settlement.
         if self._lock.acquire(False):

@@ -27,7 +27,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from math import exp, floor
+from math import exp, floor, inf, log
 from types import TracebackType
 from typing import ClassVar, Unpack
 
@@ -40,7 +40,7 @@ from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome
-from balancers.structures.ewma import PeakEwmaCell, checked_decay
+from balancers.structures.ewma import LEAST, PeakEwmaCell, checked_decay
 
 __all__ = ["PeakEwma"]
 
@@ -54,7 +54,7 @@ LONGEST_RETRY = 300.0
 """Seconds up to which a server's ``retry_after`` is believed."""
 
 _SAMPLE = 64  # endpoints such a mean is taken over
-_PENDING = 1e9  # seconds: more than any latency; only the load tells two such apart
+_PENDING = 50.0  # logarithm of a factor more than any; only the load tells two such apart
 
 
 class _PeakPick(TimedPick):
@@ -95,16 +95,19 @@ class _PeakPick(TimedPick):
             keep = exp((stamp - now) / peak.decay)
             latency = value * keep + latency * (1.0 - keep)
         peak._state = latency, now
+        peak.rank = log(latency or LEAST) + now / peak.decay
 
 
 class _Places:
-    """The candidates with their estimates, for two choices among equal weights."""
+    """The candidates and their estimates, for two choices among equal weights."""
 
-    __slots__ = ("count", "places")
+    __slots__ = ("cells", "pairs", "peaks", "rest")
 
-    def __init__(self, places: tuple[tuple[Cell, PeakEwmaCell], ...]) -> None:
-        self.places = places
-        self.count = len(places) * (len(places) - 1)  # ordered pairs
+    def __init__(self, cells: tuple[Cell, ...], peaks: tuple[PeakEwmaCell, ...]) -> None:
+        self.cells = cells
+        self.peaks = peaks
+        self.rest = len(cells) - 1
+        self.pairs = len(cells) * self.rest  # ordered pairs
 
 
 class PeakEwma(TimedPolicy, ChoicePolicy):
@@ -145,25 +148,26 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         registry = self._registry
         if registry is not None and now >= registry.deadline:
             return self._pick(key, exclude, cost)
-        # Candidates.draw and _value for two equal weights and unit costs, written out.
-        places = quick.places
-        rest = len(places) - 1
-        draw = floor(self._rng.random() * quick.count)
+        # Candidates.draw and _values for two equal weights and unit costs, written out.
+        cells, peaks, rest = quick.cells, quick.peaks, quick.rest
+        draw = floor(self._rng.random() * quick.pairs)
         second = draw % rest
         first = draw // rest
-        cell, peak = places[first]
-        other, rival = places[second + 1 if second >= first else second]
-        mine, theirs = peak._state, rival._state
-        if mine is None or theirs is None or cell.costly or other.costly:
+        if second >= first:
+            second += 1
+        cell, peak = cells[first], peaks[first]
+        other, rival = cells[second], peaks[second]
+        mine, theirs = peak.rank, rival.rank
+        if mine == inf or theirs == inf or cell.costly or other.costly:
             shares = [cell.load + 1.0, other.load + 1.0]
-            values = self._weighed((cell, other), shares, now)
-            if values[1] < values[0]:
-                cell, peak = other, rival
+            mine, theirs = self._weighed((cell, other), shares, now)
         else:
-            decay = peak.decay
-            least = mine[0] * exp((mine[1] - now) / decay) * (len(cell.open) + 1.0)
-            if theirs[0] * exp((theirs[1] - now) / decay) * (len(other.open) + 1.0) < least:
-                cell, peak = other, rival
+            if load := len(cell.open):
+                mine += log(load + 1.0)
+            if load := len(other.open):
+                theirs += log(load + 1.0)
+        if theirs < mine:
+            cell, peak = other, rival
         pick = _PeakPick()
         pick.endpoint = cell.endpoint
         pick._policy = self
@@ -177,7 +181,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
     def _timely(self, view: View) -> Timely | None:
         candidates: Candidates = view.state
         if self._choices == 2 and candidates.uniform and candidates.pairs:
-            self._places = _Places(tuple((cell, self._peak(cell)) for cell in view.cells))
+            self._places = _Places(view.cells, tuple(map(self._peak, view.cells)))
         return None
 
     def _publish(self, view: View) -> None:
@@ -193,13 +197,14 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         return self._weighed(cells, shares, self._ledger.clock())
 
     def _weighed(self, cells: Sequence[Cell], shares: list[float], now: float) -> list[float]:
-        """Return latency × share of each cell; the unknown are taken for the mean of the rest."""
-        latencies = [self._peak(cell).read(now) for cell in cells]
-        known = [latency for latency in latencies if latency is not None]
-        prior = sum(known) / len(known) if known else 1.0
+        """Return latency × share of each, in the logarithm; the unknown are taken for the mean."""
+        # In the logarithm, in which all estimates fade alike: see FadingEwma.rank.
+        ranks = [self._peak(cell).rank for cell in cells]
+        known = [rank for rank in ranks if rank < inf]
+        prior = sum(known) / len(known) if known else now / self._decay
         return [
-            (_PENDING if cell.open else prior) * share if latency is None else latency * share
-            for cell, latency, share in zip(cells, latencies, shares, strict=True)
+            (prior + (_PENDING if cell.open else 0.0) if rank == inf else rank) + log(share)
+            for cell, rank, share in zip(cells, ranks, shares, strict=True)
         ]
 
     def _learn_at(
@@ -218,19 +223,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
             latency = max(latency, FAILURE_LATENCY, usual)
         if retry_after is not None:
             latency = max(latency, min(retry_after, LONGEST_RETRY))
-        peak = cell.facts.get(PeakEwmaCell)
-        if peak is None:
-            peak = self._peak(cell)
-        # PeakEwmaCell.observe, written out.
-        state = peak._state
-        if state is not None:
-            value, stamp = state
-            if now < stamp:
-                now = stamp
-            if latency < value:
-                keep = exp((stamp - now) / self._decay)
-                latency = value * keep + latency * (1.0 - keep)
-        peak._state = latency, now
+        self._peak(cell).observe(latency, now)
 
     def _usual(self, cell: Cell, now: float) -> float:
         """Return the mean estimate of others than the cell, 0 if none is known."""
@@ -258,5 +251,5 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         now = self._ledger.clock()
         latency = self._peak(cell).read(now)
         if latency is None:
-            latency = _PENDING if cell.open else self._usual(cell, now) or 1.0
+            latency = (self._usual(cell, now) or 1.0) * (exp(_PENDING) if cell.open else 1.0)
         return latency * (cell.load + cost) / weight

@@ -14,8 +14,8 @@ from math import exp, log
 
 __all__ = ["Ewma", "FadingEwma", "PeakEwmaCell"]
 
-LEAST = 1e-9
-"""Seconds; ranks take whatever is quicker for this."""
+LEAST = 5e-324
+"""The least positive float: what a latency of 0 counts as where its logarithm is needed."""
 
 
 class Ewma:
@@ -71,14 +71,18 @@ class FadingEwma:
     Args:
         decay: Time constant in seconds, finite and > 0.
 
+    Attributes:
+        rank: ``log(read(t)) + t/decay``, whatever the time t; infinity before the first sample.
+
     Raises:
         ValueError: If ``decay`` is out of range.
     """
 
-    __slots__ = ("_state", "decay")
+    __slots__ = ("_state", "decay", "rank")
 
     def __init__(self, decay: float = 10.0) -> None:
         self.decay: float = checked_decay(decay)
+        self.rank: float = math.inf
         self._state: tuple[float, float] | None = None
 
     @property
@@ -94,7 +98,7 @@ class FadingEwma:
             now = max(stamp, now)
             keep = exp((stamp - now) / self.decay)
             sample = value * keep + sample * (1.0 - keep)
-        self._state = sample, now
+        self._set(sample, now)
 
     def observe_peak(self, sample: float, now: float) -> None:
         """Take a sample that may make the value worse, but not better than v·d. O(1)."""
@@ -105,7 +109,11 @@ class FadingEwma:
             if sample < value:
                 keep = exp((stamp - now) / self.decay)
                 sample = value * keep + sample * (1.0 - keep)
-        self._state = sample, now
+        self._set(sample, now)
+
+    def _set(self, value: float, now: float) -> None:
+        self._state = value, now
+        self.rank = log(value or LEAST) + now / self.decay
 
     def read(self, now: float) -> float | None:
         """Return the value at time ``now``, or None before the first sample. O(1)."""
@@ -114,15 +122,6 @@ class FadingEwma:
             return None
         value, stamp = state
         return value * exp(min(0.0, stamp - now) / self.decay)
-
-    @property
-    def rank(self) -> float:
-        """``log(read(t)) + t/decay``, whatever the time t; infinity before the first sample."""
-        state = self._state
-        if state is None:
-            return math.inf
-        value, stamp = state
-        return log(max(value, LEAST)) + stamp / self.decay
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state!r}>"

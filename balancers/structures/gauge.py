@@ -9,14 +9,9 @@ from typing import Generic, TypeVar
 from balancers.structures.cost_estimate import CostEstimate
 from balancers.structures.share_cap import Bucket
 
-__all__ = ["LOG_LOAD", "MOST", "Gauge"]
+__all__ = ["Gauge"]
 
 Item = TypeVar("Item")
-
-MOST = 1024
-
-LOG_LOAD = [log(load + 1.0) for load in range(MOST)]
-"""The logarithm of a load and one more, for loads below ``MOST``."""
 
 
 class Gauge(Bucket, Generic[Item]):
@@ -29,14 +24,18 @@ class Gauge(Bucket, Generic[Item]):
         known: Whether it has answered.
         score: Logarithm of the cost of a request over weight; meaningless while it is unknown.
         log_weight: Logarithm of the weight.
+        steady: Whether the next success can be taken note of the quick way: nothing of its past
+            but a good many latencies counts.
         entry: Its live entry among the remembered, or None.
         spot: Its place among the fresh, or -1.
         held: Until when it asked to be left alone; 0 if it did not.
-        blame: What it adds to the errors of the sound; 0 if it is not counted.
+        bonus: What its score is lowered by while it is idle, ≤ 0; see ``Turns``.
+        blame: Its mean share of errors as the board has last counted it.
     """
 
     __slots__ = (
         "blame",
+        "bonus",
         "entry",
         "estimate",
         "held",
@@ -46,6 +45,7 @@ class Gauge(Bucket, Generic[Item]):
         "open",
         "score",
         "spot",
+        "steady",
     )
 
     def __init__(
@@ -60,14 +60,22 @@ class Gauge(Bucket, Generic[Item]):
         self.log_weight: float = 0.0
         self.entry: tuple[float, Gauge[Item]] | None = None
         self.spot: int = -1
+        self.steady: bool = False
         self.held: float = 0.0
         self.blame: float = 0.0
+        self.bonus: float = 0.0
+
+    @property
+    def log_cost(self) -> float:
+        """Logarithm of the cost of a request in seconds; meaningless while it is unknown."""
+        return self.score + self.log_weight
 
     def weigh(self, weight: float) -> None:
         """Give it a weight, > 0."""
+        log_cost = self.log_cost if self.known else 0.0
         self.weight = weight
         self.log_weight = log(weight)
-        self.score = self.estimate.log_cost - self.log_weight
+        self.score = log_cost - self.log_weight
 
     def copy(self) -> Gauge[Item]:
         """Return another gauge of the same standing, filed nowhere."""
@@ -75,5 +83,6 @@ class Gauge(Bucket, Generic[Item]):
         twin.weight, twin.mark = self.weight, self.mark
         twin.barred, twin.counted = self.barred, self.counted
         twin.known, twin.score, twin.log_weight = self.known, self.score, self.log_weight
-        twin.spot, twin.held, twin.blame = self.spot, self.held, self.blame
+        twin.spot, twin.held = self.spot, self.held
+        twin.blame, twin.bonus = self.blame, self.bonus
         return twin

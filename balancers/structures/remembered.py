@@ -29,10 +29,10 @@ class Remembered(Generic[Item]):
     """A heap of gauges by score, ``gauge.score`` and the logarithm of load + 1.
 
     Args:
-        log_load: Returns the logarithm of a gauge's load and 1 more.
+        log_load: Returns the logarithm of a gauge's load and 1 more, or what stands for it.
 
     Attributes:
-        heap: The entries: (score, gauge).
+        heap: The entries: (score, gauge); one list for ever.
     """
 
     __slots__ = ("_log_load", "heap")
@@ -100,7 +100,7 @@ class Remembered(Generic[Item]):
     def tidy(self, members: int) -> None:
         """Drop what is left over if it is more than lives; O(n), amortised O(1)."""
         if len(self.heap) > 2 * members + _SLACK:
-            self.heap = [entry for entry in self.heap if entry[1].entry is entry]
+            self.heap[:] = [entry for entry in self.heap if entry[1].entry is entry]
             heapify(self.heap)
 
     def copy_to(self, twin: Remembered[Item], copies: dict[Gauge[Item], Gauge[Item]]) -> None:

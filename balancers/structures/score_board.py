@@ -5,7 +5,8 @@ Four ways lead to a pick, in this order:
 1. A *trial*: an endpoint left alone because it was slow or failing, or not heard of, is tried
    once it has been left for long enough, whatever its score.
 2. The *remembered* best: the least score of all that have answered, from a heap. As in
-   ``LoadHeap`` a score that has risen is noticed when its turn comes.
+   ``LoadHeap`` a score that has risen is noticed when its turn comes. The neglected are
+   preferred a little (``Turns``).
 3. The *fresh*: a few drawn from those that have not answered yet and hold no request, taken for
    typical of the pool. One request each until they answer.
 4. If all of these are in use or over their share: the best of a few of any, then of all.
@@ -19,38 +20,30 @@ Invariants (``_check``), beside those of the parts:
 
 1. A gauge has an entry among the remembered unless it is barred, held or unknown.
 2. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
-3. ``trials`` holds a date for each gauge.
+3. ``trials`` and ``turns`` hold a date for each gauge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sized
-from dataclasses import dataclass
-from math import floor, fsum, inf, log
+from collections.abc import Callable, Collection, Hashable, Sized
+from math import floor, inf, log
 from typing import Generic, TypeVar, cast
 
-from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
-from balancers.structures.gauge import LOG_LOAD, MOST, Gauge
+from balancers.structures.changes import Changes
+from balancers.structures.cost_estimate import FAMILIAR, CostEstimate, PoolEstimate
+from balancers.structures.error_rate import ErrorRate
+from balancers.structures.gauge import Gauge
 from balancers.structures.remembered import Remembered
 from balancers.structures.share_cap import ShareCap
 from balancers.structures.trials import Trials
+from balancers.structures.turns import BONUS, Turns
 
-__all__ = ["Changes", "ScoreBoard"]
+__all__ = ["ScoreBoard"]
 
 Item = TypeVar("Item", bound=Hashable)
 
 BURST = 8.0
 """Tokens a bucket holds: picks an endpoint may get beyond its capped share."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes(Generic[Item]):
-    """What turns one membership into another: see ``ScoreBoard.compare``."""
-
-    gone: list[Item]
-    joined: dict[Item, float]
-    changed: dict[Item, float]
-    heaviest: float
 
 
 class ScoreBoard(Generic[Item]):
@@ -66,9 +59,11 @@ class ScoreBoard(Generic[Item]):
         choices: As given.
         overdrawn: Picks beyond the capped share, because nobody else was left.
         costly: Whether other costs than 1 are in play; set by the owner.
-        best: The remembered.
+        best: The remembered; ``heap`` is their heap.
         fresh: Those that have not answered yet and hold no request.
         trials: When to try whom whatever its score.
+        turns: When to prefer whom that has been neglected.
+        wake_at: The credit at which to look for those who are back, or neglected.
         floor: No fresh endpoint's score is below this; kept up to date while there are any.
 
     Much of this is public for an owner that writes out the usual case of ``choose`` and
@@ -81,7 +76,6 @@ class ScoreBoard(Generic[Item]):
         "_heaviest",
         "_load",
         "_serial",
-        "_sound",
         "best",
         "cap",
         "choices",
@@ -89,9 +83,12 @@ class ScoreBoard(Generic[Item]):
         "floor",
         "fresh",
         "gauges",
+        "heap",
         "overdrawn",
         "pool",
         "trials",
+        "turns",
+        "wake_at",
     )
 
     def __init__(
@@ -103,35 +100,20 @@ class ScoreBoard(Generic[Item]):
         self.costly: bool = False
         self.overdrawn: int = 0
         self.best: Remembered[Item] = Remembered(self._log_load)
+        self.heap = self.best.heap
         self.fresh: list[Gauge[Item]] = []
         self.trials: Trials[Item] = Trials()
+        self.turns: Turns[Item] = Turns()
+        self.wake_at = inf
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
         self.choices: int = choices
         self._heaviest = 0.0  # logarithm of the largest weight
-        self._errors = 0.0  # sum of the gauges' blame
-        self._sound = 1  # how many are counted; 1 if none is
+        self._errors = ErrorRate()  # of the gauges' blame
         self._load = load
         self._serial = 0
 
     # -- membership ------------------------------------------------------------------------
-
-    def compare(self, weights: Mapping[Item, float]) -> Changes[Item]:
-        """Return what makes these the members, each with its weight > 0; changes nothing.
-
-        May run while others use the board, as long as nobody changes its members. O(n).
-        """
-        gauges = self.gauges
-        return Changes(
-            gone=[item for item in gauges if item not in weights],
-            joined={item: weight for item, weight in weights.items() if item not in gauges},
-            changed={
-                item: weight
-                for item, weight in weights.items()
-                if item in gauges and gauges[item].weight != weight
-            },
-            heaviest=max(weights.values(), default=1.0),
-        )
 
     def change(
         self,
@@ -142,7 +124,7 @@ class ScoreBoard(Generic[Item]):
         """Take over a new membership; who stays keeps tokens and standing.
 
         Args:
-            changes: What ``compare`` returned.
+            changes: What to change; see ``compare``.
             facts: Returns a new item's open leases and what is known of it.
             now: Seconds.
 
@@ -151,6 +133,7 @@ class ScoreBoard(Generic[Item]):
         for item in changes.gone:
             gauge = self.gauges.pop(item)
             gauge.entry = None
+            gauge.steady = False
             gauge.barred = False  # the bucket that comes back full is nobody's
             if gauge.spot >= 0:
                 self._take_from_fresh(gauge)
@@ -167,6 +150,8 @@ class ScoreBoard(Generic[Item]):
         self.settle_floor()
         self.best.tidy(len(self._all))
         self.trials.tidy(self.gauges)
+        self.turns.tidy(self.gauges)
+        self.wake_at = min(self.cap.due, self.turns.next)
 
     def _add(
         self, item: Item, weight: float, facts: tuple[Sized, CostEstimate], now: float
@@ -179,12 +164,14 @@ class ScoreBoard(Generic[Item]):
         gauge.known = estimate.samples > 0
         gauge.weigh(weight)
         if gauge.known:
+            gauge.score = estimate.log_cost - gauge.log_weight
             self.best.file(gauge)
         else:
             estimate.at = now
             if not leases:
                 self._freshen(gauge)
         self.trials.add(gauge, now)
+        self.turns.add(gauge, self.cap, now)
 
     # -- choosing --------------------------------------------------------------------------
 
@@ -202,14 +189,14 @@ class ScoreBoard(Generic[Item]):
         Runtime complexity: O(log n) amortised; O(len(exclude) log n) more; O(n) where everybody
         left is over its share, and O(T) where T share the least score exactly.
         """
-        if self.cap.credit >= self.cap.due:
-            self.readmit()
+        if self.cap.credit >= self.wake_at:
+            self.wake(now)
         gauge = None
         if now >= self.trials.next:
             gauge = self.trials.due(now, self.gauges, self.pool, self.cap, exclude)
         if gauge is None:
             gauge = self.best.least(random, exclude)
-            if self.fresh:
+            if self.fresh and (gauge is None or gauge.score + self._log_load(gauge) >= self.floor):
                 gauge = self._or_fresh(gauge, random, cost, exclude)
             if gauge is None:
                 gauge = self._last_resort(random, cost, exclude)
@@ -218,7 +205,7 @@ class ScoreBoard(Generic[Item]):
         if gauge.spot >= 0:
             self._take_from_fresh(gauge)
         if self.cap.spend(gauge):
-            gauge.entry = None
+            self.bar(gauge)
         return gauge
 
     def value(self, gauge: Gauge[Item], cost: float = 1.0) -> float:
@@ -226,14 +213,12 @@ class ScoreBoard(Generic[Item]):
         score = gauge.score if gauge.known else self.pool.log_latency - gauge.log_weight
         if self.costly or cost != 1.0:
             return score + log(self._load(gauge.item) + cost)
-        return score + self._log_load(gauge)
+        return score + log(len(gauge.open) + 1.0)
 
     def _log_load(self, gauge: Gauge[Item]) -> float:
-        """Return the logarithm of the load and 1 more; what the heap is in order of."""
-        if self.costly:
-            return log(self._load(gauge.item) + 1.0)
-        load = len(gauge.open)
-        return LOG_LOAD[load] if load < MOST else log(load + 1.0)
+        """Return the logarithm of the load and 1 more; the bonus of those that have none."""
+        load = self._load(gauge.item) if self.costly else len(gauge.open)
+        return log(load + 1.0) if load else gauge.bonus
 
     def _or_fresh(
         self,
@@ -299,7 +284,8 @@ class ScoreBoard(Generic[Item]):
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
         twin.fresh = [copies[gauge] for gauge in self.fresh]
         self.best.copy_to(twin.best, copies)
-        twin.trials = self.trials.copy(copies)
+        twin.trials, twin.turns = self.trials.copy(copies), self.turns.copy(copies)
+        twin.wake_at = self.wake_at
         twin.cap.take_over(self.cap, copies)
         return twin
 
@@ -325,12 +311,17 @@ class ScoreBoard(Generic[Item]):
             return
         if success is not None:
             estimate = gauge.estimate
+            if gauge.steady:
+                estimate.log_cost = gauge.score + gauge.log_weight
             estimate.learn(now, latency, success, self.pool)
             if estimate.mean_errors != gauge.blame:
-                self._blame(gauge)
+                self._errors.move(gauge.blame, estimate.mean_errors)
+                self.pool.error_rate = self._errors.rate
+                gauge.blame = estimate.mean_errors
             estimate.price(self.pool)
             gauge.known = True
             gauge.score = estimate.log_cost - gauge.log_weight
+            gauge.steady = not estimate.errors and not gauge.blame and estimate.samples >= FAMILIAR
             if (estimate.errors < 0.5) is not gauge.counted:
                 gauge.counted = not gauge.counted
                 self._count()
@@ -349,32 +340,39 @@ class ScoreBoard(Generic[Item]):
         self.best.refile(gauge)
         self.best.tidy(len(self._all))
 
-    def _blame(self, gauge: Gauge[Item]) -> None:
-        """Bring the pool's rate of errors up to date with one endpoint's mean. O(1)."""
-        blame = gauge.estimate.mean_errors if gauge.counted else 0.0
-        self._errors += blame - gauge.blame
-        gauge.blame = blame
-        self.pool.error_rate = max(0.0, self._errors / self._sound)
-
     def _count(self) -> None:
-        """Take anew who fails less than half the time: their weights, their errors. O(n)."""
+        """Take anew what is summed over all: weights, errors. O(n)."""
         self.cap.share_among(self._all)
         for gauge in self._all:
-            gauge.blame = gauge.estimate.mean_errors if gauge.counted else 0.0
-        self._errors = fsum([gauge.blame for gauge in self._all])
-        self._sound = sum(1 for gauge in self._all if gauge.counted) or 1
-        self.pool.error_rate = self._errors / self._sound
+            gauge.blame = gauge.estimate.mean_errors
+        self._errors.recount(gauge.blame for gauge in self._all)
+        self.pool.error_rate = self._errors.rate
 
-    def readmit(self) -> None:
-        """Let those whose buckets are full again take part. O(log n) each."""
-        gauges = self.gauges
-        for bucket in self.cap.refilled():
-            gauge = cast("Gauge[Item]", bucket)
-            if gauges.get(gauge.item) is gauge and not gauge.held:
+    def bar(self, gauge: Gauge[Item]) -> None:
+        """Take note that a gauge has run out of tokens. O(1)."""
+        gauge.entry = None
+        gauge.bonus = 0.0
+        self.wake_at = min(self.wake_at, self.cap.due)
+
+    def wake(self, now: float) -> None:
+        """Let those take part whose buckets are full again, and prefer the neglected."""
+        cap = self.cap
+        while cap.due <= cap.credit:
+            gauge = cast("Gauge[Item]", cap.pop_full())
+            # Those that have left are no longer barred.
+            if gauge.barred:
+                gauge.barred = False
                 if gauge.known:
-                    self.best.file(gauge)
+                    if not gauge.held:
+                        self.best.file(gauge)
                 elif not gauge.open and gauge.spot < 0:
                     self._freshen(gauge)
+        if self.turns.next <= cap.credit:
+            for gauge in self.turns.neglected(now, self.gauges, self.pool, cap):
+                gauge.bonus = -BONUS
+                self.best.file(gauge)
+            self.best.tidy(len(self._all))
+        self.wake_at = min(cap.due, self.turns.next)
 
     def settle_floor(self) -> None:
         """Bring ``floor`` up to date. O(1)."""
@@ -398,3 +396,6 @@ class ScoreBoard(Generic[Item]):
             assert gauge.spot == spot
             assert not gauge.known
         self.trials._check(self.gauges)
+        self.turns._check(self._all)
+        assert self.wake_at <= min(self.cap.due, self.turns.next)
+        self._errors._check(gauge.blame for gauge in self._all)

@@ -14,14 +14,17 @@ member's turns together: somebody who sees little of the traffic learns most fro
 follow each other closely, and a trickle of single ones would teach nothing.
 
 Buckets are filled lazily, by a common credit: every operation is O(1), or O(log n) where a bucket
-runs empty or is full again.
+runs empty or is full again and weights are not all equal. Where they are, buckets are taken to be
+full in the order in which they ran empty: one that had a fraction of a token more left waits for
+its turn.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 __all__ = ["Bucket", "ShareCap", "checked_cap"]
@@ -62,10 +65,12 @@ class ShareCap:
     Attributes:
         credit: Sum of κ/W over all picks, W being the weight of the counted members at each:
             a bucket has gained weight × credit tokens.
+        rate: What each pick adds to the credit: κ/W.
+        total: W.
         due: The credit at which the next barred bucket is full; infinity if there is none.
     """
 
-    __slots__ = ("_waiting", "burst", "cap", "credit", "due", "rate")
+    __slots__ = ("_equal", "_heap", "_queue", "burst", "cap", "credit", "due", "rate", "total")
 
     def __init__(self, cap: float, burst: float) -> None:
         self.cap: float = cap
@@ -73,12 +78,22 @@ class ShareCap:
         self.credit: float = 0.0
         self.due: float = math.inf
         self.rate: float = 0.0
-        self._waiting: list[tuple[float, Bucket]] = []
+        # Those barred, with the credit at which each is full: a heap, or first come first served.
+        self._heap: list[tuple[float, Bucket]] = []
+        self._queue: deque[tuple[float, Bucket]] = deque()
+        self._equal = False
 
     def share_among(self, buckets: Sequence[Bucket]) -> None:
         """Take W anew: the weight of those of the buckets that count, or of all if none. O(n)."""
         total = math.fsum([bucket.weight for bucket in buckets if bucket.counted])
         total = total or math.fsum([bucket.weight for bucket in buckets])
+        equal = len({bucket.weight for bucket in buckets}) <= 1
+        if equal is not self._equal:  # whoever waits goes on waiting, in the other order
+            waiting = sorted((*self._heap, *self._queue))
+            self._heap = [] if equal else waiting
+            self._queue = deque(waiting if equal else ())
+            self._equal = equal
+        self.total = total
         self.rate = self.cap / total if total else 0.0
 
     def tokens(self, bucket: Bucket) -> float:
@@ -90,7 +105,9 @@ class ShareCap:
         """Charge a pick to a bucket; return whether that bars it. O(1), or O(log n) if so."""
         self.credit = credit = self.credit + self.rate
         tokens = bucket.tokens + bucket.weight * (credit - bucket.mark)
-        bucket.tokens = tokens = min(tokens, self.burst) - 1.0
+        if tokens > self.burst:
+            tokens = self.burst
+        bucket.tokens = tokens = tokens - 1.0
         bucket.mark = credit
         if tokens > 0.0 or bucket.barred:
             return False
@@ -101,25 +118,45 @@ class ShareCap:
         """Bar a bucket until it is full; its tokens are up to date. O(log n)."""
         bucket.barred = True
         due = self.credit + (self.burst - bucket.tokens) / bucket.weight
-        heappush(self._waiting, (due, bucket))
-        self.due = self._waiting[0][0]
+        if self._equal:
+            self._queue.append((due, bucket))
+            self.due = self._queue[0][0]
+        else:
+            heappush(self._heap, (due, bucket))
+            self.due = self._heap[0][0]
+
+    def pop_full(self) -> Bucket:
+        """Return the bucket that is ``due`` first, to be barred no more. O(log n)."""
+        waiting: Sequence[tuple[float, Bucket]]
+        if self._equal:
+            waiting = self._queue
+            bucket = self._queue.popleft()[1]
+        else:
+            waiting = self._heap
+            bucket = heappop(self._heap)[1]
+        self.due = waiting[0][0] if waiting else math.inf
+        return bucket
 
     def refilled(self) -> list[Bucket]:
         """Return the buckets that are full again, no longer barred. O(log n) each."""
-        waiting = self._waiting
         found = []
-        while waiting and waiting[0][0] <= self.credit:
-            bucket = heappop(waiting)[1]
+        while self.due <= self.credit:
+            bucket = self.pop_full()
             if bucket.barred:
                 bucket.barred = False
                 found.append(bucket)
-        self.due = waiting[0][0] if waiting else math.inf
         return found
 
     def take_over(self, other: ShareCap, copies: Mapping[Any, Bucket]) -> None:
         """Become a copy of another one, over copies of its buckets. O(n)."""
-        self.credit, self.rate, self.due = other.credit, other.rate, other.due
-        self._waiting = [(due, copies[b]) for due, b in other._waiting if b in copies]
+        self.credit = other.credit
+        self.rate, self.total = other.rate, other.total
+        self._equal = other._equal
+        self._heap = [(due, copies[b]) for due, b in other._heap if b in copies]
+        self._queue = deque((due, copies[b]) for due, b in other._queue if b in copies)
+        heapify(self._heap)
+        waiting = self._queue or self._heap
+        self.due = waiting[0][0] if waiting else math.inf
 
 
 def checked_cap(cap: float) -> float:

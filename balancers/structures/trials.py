@@ -79,7 +79,7 @@ class Trials(Generic[Item]):
             return None
         wait = LEAST_WAIT
         if gauge.known:
-            over = gauge.estimate.log_cost - pool.log_latency
+            over = gauge.log_cost - pool.log_latency
             wait = max(wait, 1.0 - exp(-max(0.0, over)))
         date = gauge.held or gauge.estimate.at + wait * TRIAL_AGE
         ready = False
