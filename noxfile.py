@@ -44,11 +44,16 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test against the installed wheel, on the same examples each time."""
+    """Run every test against the installed wheel, on the same examples each time, on all cores."""
     _install(session, "tests")
     where = [str(ROOT / "tests")] if not session.posargs else []
     _pytest(
-        session, "--benchmark-disable", "--hypothesis-profile=ci", *where, *_rooted(session.posargs)
+        session,
+        "--benchmark-disable",
+        "--hypothesis-profile=ci",
+        *("--numprocesses=auto", "--dist=worksteal"),
+        *where,
+        *_rooted(session.posargs),
     )
 
 

@@ -23,7 +23,7 @@ __all__ = ["check_fork", "in_child"]
 STUCK = "a forked child is stuck, on a lock most likely"
 CHILDREN = 6
 PICKS = 12
-PATIENCE = 10
+PATIENCE = 60
 """Seconds after which a child is taken to be stuck."""
 YIELD = 0.2
 """Seconds the locks of a balancer are held over a fork."""

@@ -31,10 +31,10 @@ QUICK = settings(
 )
 def test_catches(factory, check, monkeypatch):
     """A balancer with one fault fails the check that is meant for it; a correct one passes all."""
-    monkeypatch.setattr(forks, "PATIENCE", 1)
     if not check:
         check_policy(factory, **TRAITS, examples=20, cycles=1_000)
         return
+    monkeypatch.setattr(forks, "PATIENCE", 1)  # a fault may be that a child never ends
     if check == "accounting":
         machine = accounting_machine(factory, **TRAITS)
         run = partial(run_state_machine_as_test, machine, settings=QUICK)
