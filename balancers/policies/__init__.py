@@ -11,6 +11,7 @@ from balancers.policies.least_response_time import LeastResponseTime
 from balancers.policies.maglev import Maglev
 from balancers.policies.peak_ewma import PeakEwma
 from balancers.policies.power_of_two import PowerOfTwoChoices
+from balancers.policies.prefix_affinity import PrefixAffinity
 from balancers.policies.random import Random
 from balancers.policies.registry import policy_named, register, registered
 from balancers.policies.rendezvous import Rendezvous
@@ -27,6 +28,7 @@ __all__ = [
     "Maglev",
     "PeakEwma",
     "PowerOfTwoChoices",
+    "PrefixAffinity",
     "Random",
     "Rendezvous",
     "RingHash",
@@ -51,5 +53,6 @@ for _policy in (
     Rendezvous,
     JumpHash,
     IPHash,
+    PrefixAffinity,
 ):
     register(_policy)
