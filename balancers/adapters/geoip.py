@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, Self
 
 from balancers import Key
 
-__all__ = ["GeoLocator"]
+__all__ = ["GeoLocator", "Reader"]
 
 
 class Reader(Protocol):

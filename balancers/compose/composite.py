@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
+from balancers.compose.bell import Bell
 from balancers.compose.foreign import Foreign
 from balancers.compose.grouping import Branch, Group, Grouping, PolicyFactory, State
 from balancers.compose.spread import Spread
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
+from balancers.core.membership import Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
+from balancers.endpoint import EndpointLike
 from balancers.errors import BalancerError, NoEligibleEndpointError, NoEndpointError
 from balancers.hashing import Key
 from balancers.protocol import Reason
@@ -44,6 +47,16 @@ class Composite(Grouping):
     """A balancer over groups of its endpoints; see ``Grouping`` for what makes one."""
 
     _take: Taker | None = None
+
+    def __init__(
+        self,
+        endpoints: Iterable[EndpointLike],
+        *,
+        policy: PolicyFactory,
+        **options: Unpack[Options],
+    ) -> None:
+        self._bell = Bell()
+        super().__init__(endpoints, policy=policy, **options)
 
     def _spread(self, plan: Any, key: Key | None) -> Spread:
         """Return the spread of this pick; the plan itself, unless it depends on the pick."""
@@ -125,6 +138,22 @@ class Composite(Grouping):
         if branch is None:
             return None
         return branch.child._lease_on(branch.view, cell, key, cost, reason, now)
+
+    def _made_room(self) -> None:
+        """Tell whoever waits further out that a refused pick may succeed now.
+
+        The caller may be in the middle of a pick. A level that holds a lock while levels below
+        pick overrides this: it takes note, and passes it on when the lock is free.
+        """
+        parent = self._parent
+        if parent is None:
+            self._bell.ring(super()._tell_listeners)
+        elif isinstance(parent, Composite):
+            parent._made_room()
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._bell = Bell()
 
     # -- the short way, by the same draws --------------------------------------------------
 

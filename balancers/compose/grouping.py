@@ -214,13 +214,20 @@ class Grouping(Policy):
             found.update(dict.fromkeys(branch.child._registries()))
         return list(found)
 
-    def _pick(self, key: Key | None, exclude: Collection[str], cost: float) -> Pick:
+    def _pick(
+        self,
+        key: Key | None,
+        exclude: Collection[str],
+        cost: float,
+        now: float | None = None,
+    ) -> Pick:
         if self._inner:
-            now = self._ledger.clock()
+            if now is None:
+                now = self._ledger.clock()
             for registry in self._inner:
                 if now >= registry.deadline:
                     registry.advance(now)
-        return super()._pick(key, exclude, cost)
+        return super()._pick(key, exclude, cost, now)
 
     def snapshot(self) -> Snapshot:
         """Return load, health and latency of every endpoint at this moment. O(n)."""

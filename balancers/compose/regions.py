@@ -7,6 +7,10 @@ Guarantees:
     all are. By ``"waterfall"`` a client's requests go to its nearest region up to that region's
     capacity, the rest to the next nearest, and so on; by ``"spray"`` to all regions by eligible
     weight. Shares sum to exactly 1. A pick whose region has nobody left goes to the next.
+    Without ``callers`` each place is spread as if it were alone. With them a region serves its
+    own callers first and takes of the others what it has room for: no region gets more than its
+    capacity, overprovisioning · eligible weight / weight of all members, while one that may be
+    used has room.
     A place with a residency set is never served outside it, not in panic, nor for ``exclude``,
     nor for a session that came from elsewhere. A drained region takes no new picks.
 
@@ -46,6 +50,7 @@ from balancers.compose.composite import (
 from balancers.compose.geo import Coordinates, GeoAnswer, Place, Residency
 from balancers.compose.spread import Spread
 from balancers.compose.world import Region, World
+from balancers.compose.zoned import checked_shares
 from balancers.core.checks import checked_fraction
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
@@ -74,7 +79,10 @@ class Regions(Composite):
         places: Place → its region, or its regions the nearest first; a country map, say.
         coordinates: Region → (latitude, longitude), for distances.
         spill: ``"waterfall"`` or ``"spray"``.
-        overprovisioning: By how much a whole region exceeds its clients' load, > 0.
+        callers: Place → its part of all requests ≥ 0, of any sum > 0, by the name ``locate``
+            returns, or by region for all whose nearest it is; None: not known. For waterfalls.
+        overprovisioning: By how much a whole region exceeds its clients' load, or with
+            ``callers`` all regions that of all, > 0.
         up_threshold: The fraction of its weight, 0..1, that a region must have eligible.
         residency: Place → the regions it must never leave; under None for unnamed places.
         options: What every balancer takes; see ``Policy``.
@@ -96,6 +104,7 @@ class Regions(Composite):
         places: Mapping[str, str | Sequence[str]] | None = None,
         coordinates: Mapping[str, Coordinates] | None = None,
         spill: Literal["waterfall", "spray"] = "waterfall",
+        callers: Mapping[str, float] | None = None,
         overprovisioning: float = 1.4,
         up_threshold: float = 0.5,
         residency: Residency | None = None,
@@ -108,6 +117,9 @@ class Regions(Composite):
         self._locate = locate
         self._atlas = Atlas(places, coordinates, residency)
         self._sprays = spill == "spray"
+        if callers is not None and self._sprays:
+            raise ValueError('spill "spray" has no use for callers')
+        self._callers = None if callers is None else checked_shares("callers", callers)
         self._overprovisioning = checked_factor("overprovisioning", overprovisioning)
         self._up_threshold = checked_fraction("up_threshold", up_threshold)
         self._drained: frozenset[str] = frozenset()
@@ -158,6 +170,7 @@ class Regions(Composite):
             Fraction(self._up_threshold),
             self._overprovisioning,
             self._sprays,
+            self._callers,
         )
 
     def _is_settled(self, view: View) -> bool:

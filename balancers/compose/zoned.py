@@ -46,25 +46,25 @@ class Zoned(Composite):
 
 
 def checked_shares(name: str, shares: Mapping[str, float]) -> dict[Zone, Fraction]:
-    """Return zone → number ≥ 0, exactly, with a sum > 0.
+    """Return place → number ≥ 0, exactly, with a sum > 0.
 
     Raises:
         TypeError: If it is no mapping of texts to numbers.
         ValueError: If a number is negative, NaN or infinite, or none is positive.
     """
     if not isinstance(shares, Mapping):
-        raise TypeError(f"{name} is a mapping of zone to number, not {shares!r}")
+        raise TypeError(f"{name} is a mapping of place to number, not {shares!r}")
     exact: dict[Zone, Fraction] = {}
     for zone, share in shares.items():
         if not isinstance(zone, str):
-            raise TypeError(f"{name}: a zone is a str, not {zone!r}")
+            raise TypeError(f"{name}: a place is named by a str, not {zone!r}")
         if isinstance(share, bool) or not isinstance(share, int | float):
             raise TypeError(f"{name} of {zone!r} is a number, not {share!r}")
         if not 0.0 <= share < math.inf:
             raise ValueError(f"{name} of {zone!r} must be finite and ≥ 0, not {share!r}")
         exact[zone] = Fraction(share)
     if not any(exact.values()):
-        raise ValueError(f"{name} must name a zone with a positive number, not {shares!r}")
+        raise ValueError(f"{name} must name a place with a positive number, not {shares!r}")
     return exact
 
 

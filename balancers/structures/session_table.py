@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -33,15 +34,17 @@ class SessionTable:
         idle: Seconds without use after which a session is forgotten, > 0.
         limit: How many are remembered, ≥ 1.
 
-    The caller gives the time, in seconds that never go backwards, and does the locking.
+    The caller gives the time in seconds, and does the locking. A time before the latest one,
+    read before another thread's, counts as that.
     """
 
-    __slots__ = ("_entries", "evicted", "idle", "limit")
+    __slots__ = ("_entries", "_latest", "evicted", "idle", "limit")
 
     def __init__(self, idle: float, limit: int) -> None:
         self.idle: float = idle
         self.limit: int = limit
         self.evicted: int = 0
+        self._latest = -math.inf
         self._entries: OrderedDict[bytes, tuple[Session, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -55,6 +58,7 @@ class SessionTable:
     def put(self, key: bytes, session: Session, now: float) -> None:
         """Note where the session is served, as used now. O(1) amortised."""
         entries = self._entries
+        self._latest = now = max(now, self._latest)
         entries[key] = (session, now)
         entries.move_to_end(key)
         while len(entries) > self.limit:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -123,6 +124,169 @@ def test_a_settlement_in_the_middle_of_a_pick():
     with limit._lock:
         assert ticket.pick.done()
     limit.pick().done()
+    limit._check()
+
+
+class Interrupted(RoundRobin):
+    """A round robin in the middle of whose choice other things happen, as finalizers do."""
+
+    meanwhile: ClassVar[list[Any]] = []
+
+    def _descend(self, *arguments: Any) -> Any:
+        while self.meanwhile:
+            self.meanwhile.pop()()
+        return super()._descend(*arguments)
+
+
+TWO = [Endpoint("a"), Endpoint("b", priority=1)]
+
+
+def one_each(endpoints: Any) -> Limit:
+    """Return a limit of one lease an endpoint."""
+    return Limit(endpoints, policy=Interrupted, per_endpoint=1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Limit(TWO, policy=lambda e: Priority(e, policy=one_each), total=9, queue=9),
+        lambda: Sticky(TWO, policy=lambda e: Priority(e, policy=one_each), mode="table"),
+        lambda: Priority(TWO, policy=lambda e: Sticky(e, policy=one_each, mode="table")),
+        lambda: Limit(TWO, policy=lambda e: Limit(e, policy=one_each, total=9), total=9, queue=9),
+    ],
+)
+def test_room_made_deep_inside_in_the_middle_of_a_pick(make: Any):
+    """Whoever listens is told after every lock is free, so may pick; and nobody is stuck."""
+    balancer = make()
+    first, second = balancer.pick("x"), balancer.pick("y")
+    with pytest.raises(NoEligibleEndpointError):
+        balancer.pick("z")
+    ticket = balancer.enqueue("z") if isinstance(balancer, Limit) else None
+    told: list[Any] = []
+
+    def listener() -> None:
+        with contextlib.suppress(NoEligibleEndpointError), balancer.pick("w") as pick:
+            told.append(pick.endpoint.id)
+
+    balancer.changed(listener)
+    Interrupted.meanwhile[:] = [first.done]
+    with contextlib.suppress(NoEligibleEndpointError):
+        told.append(balancer.pick("v", exclude=["a"]))
+    assert not Interrupted.meanwhile
+    assert told == ([] if ticket else ["a"])
+    assert ticket is None or (ticket.pick is not None and ticket.pick.done())
+    second.done()
+    balancer._check()
+
+
+def test_a_long_queue_of_hasty_callbacks():
+    """A thousand who wait, each done as soon as it is served: in turn, not within one another."""
+    limit = Limit(["a"], policy=RoundRobin, total=1, queue=1_000)
+    order: list[int] = []
+    held = limit.pick()
+    tickets = [limit.enqueue() for _ in range(1_000)]
+
+    def finish(index: int) -> None:
+        order.append(index)
+        tickets[index].pick.done()  # type: ignore[union-attr]
+
+    for index, ticket in enumerate(tickets):
+        ticket.then(partial(finish, index))
+    held.done()
+    assert order == list(range(1_000))
+    limit._check()
+
+
+def test_a_listener_that_makes_room_is_told_again_and_not_within_itself():
+    """Told of room, it takes it, has another one refused, and gives it back, five times over."""
+    for limit in (
+        Limit(["a"], policy=RoundRobin, total=1),
+        Priority(["a"], policy=lambda e: Limit(e, policy=RoundRobin, total=1)),
+    ):
+        depths: list[int] = []
+        inside = [0]
+
+        def listener(limit: Any = limit, depths: Any = depths, inside: Any = inside) -> None:
+            inside[0] += 1
+            depths.append(inside[0])
+            pick = limit.pick()
+            if len(depths) < 5:
+                with pytest.raises(NoEligibleEndpointError):
+                    limit.pick()
+            pick.done()
+            inside[0] -= 1
+
+        limit.changed(listener)
+        held = limit.pick()
+        with pytest.raises(NoEligibleEndpointError):
+            limit.pick()
+        held.done()
+        assert depths == [1] * 5
+
+
+def test_listeners_of_many_limits_are_told_one_after_another():
+    """Told of room in one limit, it makes room in the next: no call within another."""
+    members = [Endpoint(f"e{i}", priority=i) for i in range(6)]
+    balancer = Priority(members, policy=lambda e: Limit(e, policy=RoundRobin, total=1))
+    held = [balancer.pick() for _ in members]
+    with pytest.raises(NoEligibleEndpointError):
+        balancer.pick()
+    depths: list[int] = []
+    inside: list[int] = []
+
+    def listener() -> None:
+        inside.append(1)
+        depths.append(len(inside))
+        if held:
+            held.pop().done()
+        inside.pop()
+
+    balancer.changed(listener)
+    held.pop().done()
+    assert depths == [1] * 6
+
+
+def test_leaving_the_queue_hides_no_settlement():
+    """A lease that ends while somebody leaves the queue makes room for who is next."""
+    limit = Limit(["a"], policy=RoundRobin, total=1, queue=2)
+    held = limit.pick()
+    first, second = limit.enqueue(), limit.enqueue()
+    limit._waiting = Interfering(limit._waiting)
+    limit._waiting.meanwhile = held.done
+    assert first.cancel()
+    assert second.pick is not None
+    second.pick.done()
+
+
+class Interfering(dict[Any, Any]):
+    """A queue that has something else happen when it is looked at."""
+
+    meanwhile: Any = None
+
+    def __contains__(self, item: object) -> bool:
+        if self.meanwhile:
+            act, self.meanwhile = self.meanwhile, None
+            act()
+        return super().__contains__(item)
+
+
+def test_a_settlement_that_is_noted_by_a_pick_wakes_whoever_waits():
+    """A lease ends while somebody holds the lock to pick: who waits is served all the same."""
+    limit = Limit(["a", "b"], policy=RoundRobin, per_endpoint=1, queue=1)
+    first, second = limit.pick(exclude=["b"]), limit.pick(exclude=["a"])
+    ticket = limit.enqueue()
+    enter = limit._enter
+
+    def late(*arguments: Any) -> Any:
+        first.done()
+        return enter(*arguments)
+
+    limit._enter = late  # type: ignore[method-assign]
+    with pytest.raises(NoEligibleEndpointError):
+        limit.pick(exclude=["a"])
+    assert ticket.pick is not None
+    ticket.pick.done()
+    second.done()
     limit._check()
 
 

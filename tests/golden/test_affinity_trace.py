@@ -1,11 +1,12 @@
 """Affinity on real traffic: 10,000 requests of a web server, a fifth of them of sticky clients.
 
 Every 500 requests one of twenty endpoints leaves and the one before it comes back. The numbers
-are those of ``docs/explanation/composition.md``; everything they rest on is deterministic.
+are those of ``docs/explanation/composition.md``, which ``python -m benchmarks affinity`` prints.
 """
 
 import pytest
-from affinity_model import LOG, WAYS, Affinity, clients, replay
+
+from benchmarks.affinity import LOG, WAYS, Affinity, clients, replay
 
 pytestmark = pytest.mark.skipif(not LOG.exists(), reason=f"no trace at {LOG}")
 

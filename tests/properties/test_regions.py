@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from compose_models import Ward, counted
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancers import (
@@ -22,6 +22,7 @@ from balancers import (
     Sticky,
 )
 from balancers.compose import GeoAnswer, distance
+from balancers.structures.waterfall import waterfall
 
 WHERE = {"eu": (50.1, 8.7), "us": (39.0, -77.5), "ap": (35.7, 139.7), "sa": (-23.5, -46.6)}
 
@@ -132,6 +133,109 @@ def test_the_waterfall_conserves(sick: dict[str, int], factor: float):
         assert left == 0
 
 
+amounts = st.fractions(min_value=0, max_value=2, max_denominator=12)
+
+
+@given(
+    st.dictionaries(st.sampled_from("uvwxyz"), st.permutations("abcd"), min_size=1),
+    st.dictionaries(st.sampled_from("abcd"), amounts, min_size=1),
+    st.data(),
+)
+def test_no_region_gets_more_than_it_can_take(
+    orders: dict[str, list[str]], capacities: dict[str, Fraction], data: st.DataObject
+):
+    """Nothing is lost, nobody is above capacity, and who goes on has found the region full."""
+    demand = {caller: data.draw(amounts) for caller in orders}
+    if not any(demand.values()) or not any(capacities.values()):
+        return
+    nowhere = data.draw(st.sets(st.sampled_from(sorted(orders))))
+    orders = {caller: [] if caller in nowhere else order for caller, order in orders.items()}
+    shares = waterfall(orders, demand, capacities)
+    whole, enough = sum(demand.values()), sum(capacities.values())
+    caps = {region: c * max(Fraction(1), 1 / enough) for region, c in capacities.items()}
+    got = {
+        region: sum(demand[c] / whole * shares[c].get(region, 0) for c in orders) for region in caps
+    }
+
+    assert all(sum(row.values()) == 1 and min(row.values()) > 0 for row in shares.values())
+    assert sum(got.values()) == 1
+    assert all(got[region] <= caps[region] for region in caps)
+    for caller, order in orders.items():
+        last = max((order.index(region) for region in shares[caller] if order), default=0)
+        for nearer in order[:last]:
+            assert got.get(nearer, 0) == caps.get(nearer, 0) or not demand[caller]
+    for region in caps:  # its own callers come before those who are sent on
+        own = {c for c, order in orders.items() if order and order[0] == region and demand[c]}
+        others = {c for c in orders if c not in own and shares[c].get(region) and demand[c]}
+        assert not others or all(shares[c] == {region: 1} for c in own) or orders.keys() <= own
+
+
+def test_callers_keep_a_spill_from_displacing_others():
+    """A region is lost: its requests go where there is room, not just to the nearest."""
+    ward = Ward()
+    alone = regions(health=ward.registry, overprovisioning=1.4)
+    together = regions(
+        health=ward.registry,
+        overprovisioning=1.4,
+        callers={"eu": 1, "us": 1, "ap": 1, "sa": 1},
+        places={"fr": "eu"},
+        residency={"de": ["eu", "us"]},
+    )
+    assert shares(together, "eu/") == {"eu": 1}
+    ward.down(*(f"eu{i}" for i in range(4)))
+    assert shares(alone, "eu/") == {"us": 1}  # so us has twice its load
+    # Each of the three can take 0.35 of all requests, and has 0.25 already.
+    third = {"us": Fraction(4, 10), "sa": Fraction(4, 10), "ap": Fraction(2, 10)}
+    order = sorted(third, key=lambda name: distance(WHERE["eu"], WHERE[name]))
+    expected = dict(zip(order, (Fraction(2, 5), Fraction(2, 5), Fraction(1, 5)), strict=True))
+    assert shares(together, "eu/") == expected
+    assert shares(together, "fr/") == expected  # it counts among those of its nearest region
+    assert shares(together, "us/") == {"us": 1}
+    assert shares(together, "atlantis/") == dict.fromkeys(("us", "ap", "sa"), Fraction(1, 3))
+    together.drain("ap")
+    loads = {place: shares(together, f"{place}/") for place in WHERE}
+    for region in ("us", "sa"):  # short of the demand: both alike
+        assert sum(row.get(region, 0) for row in loads.values()) == 2
+    together.restore("ap")
+    assert shares(together, "eu/") == expected
+    ward.up(*(f"eu{i}" for i in range(4)))
+    assert shares(together, "eu/") == {"eu": 1}
+
+
+@given(
+    st.sets(st.sampled_from([e.id for e in globe()])),
+    st.dictionaries(st.sampled_from(sorted(WHERE)), st.integers(1, 5), min_size=1),
+    st.booleans(),
+)
+def test_callers_conserve_capacity(sick: set[str], callers: dict[str, int], resident: bool):
+    """Over all callers no region passes its capacity while there is enough; residency holds."""
+    ward = Ward()
+    balancer = regions(
+        health=ward.registry,
+        callers=callers,
+        overprovisioning=1.2,
+        up_threshold=0.0,
+        panic_threshold=0.0,
+        residency={"eu": ["eu", "sa"]} if resident else None,
+    )
+    ward.down(*sick)
+    left = [e.region for e in globe() if e.id not in sick]
+    if not left:
+        return
+    caps = {r: Fraction("1.2") * left.count(r) / 16 for r in WHERE}
+    scale = max(Fraction(1), 1 / sum(caps.values()))
+    rows = {place: shares(balancer, f"{place}/") for place in callers}
+    whole = sum(callers.values())
+    for place, row in rows.items():
+        able = {r for r in left if not resident or place != "eu" or r in ("eu", "sa")}
+        assert sum(row.values()) == bool(able)
+        assert row.keys() <= able
+    if not resident:
+        for region in WHERE:
+            got = sum(Fraction(callers[p], whole) * rows[p].get(region, 0) for p in callers)
+            assert got <= caps[region] * scale
+
+
 def test_a_half_dead_region_is_left():
     """Below the threshold a region counts as down; at it, or when all are, it does not."""
     ward = Ward()
@@ -163,6 +267,7 @@ def test_spray_shares_by_eligible_weight():
 
 
 @given(st.sampled_from(sorted(WHERE)), st.permutations(globe()))
+@settings(max_examples=40)
 def test_loss_and_return_of_a_region_restore_its_routing(region: str, order: list[Endpoint]):
     """Drained, failed or removed and back: every key is placed exactly as before."""
     ward = Ward()
@@ -313,6 +418,9 @@ def test_regions_over_priorities():
         ({"places": ["fr"]}, TypeError),
         ({"residency": {"eu": "eu"}}, TypeError),
         ({"overprovisioning": math.inf}, ValueError),
+        ({"callers": {"eu": -1}}, ValueError),
+        ({"callers": ["eu"]}, TypeError),
+        ({"callers": {"eu": 1}, "spill": "spray"}, ValueError),
     ],
 )
 def test_bad_options(options: dict[str, Any], error: type[Exception]):

@@ -23,21 +23,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from random import Random
-from threading import Event, Lock
 from typing import Any, Unpack
 
 from balancers.compose.composite import Branch, PolicyFactory, Taker
-from balancers.compose.limit.ticket import Ticket
-from balancers.compose.solo import EVERYBODY, Solo
+from balancers.compose.limit.waiting import Waiting
+from balancers.compose.solo import EVERYBODY
 from balancers.compose.spread import Spread
-from balancers.core.checks import checked_exclude
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.numbers import checked_seconds, checked_whole
+from balancers.core.numbers import checked_whole
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
-from balancers.errors import NoEligibleEndpointError, NoEndpointError
+from balancers.errors import NoEligibleEndpointError
 from balancers.hashing import Key
 from balancers.protocol import Outcome, Reason
 
@@ -46,7 +44,7 @@ __all__ = ["Limit"]
 Cap = int | Callable[[Endpoint], int]
 
 
-class Limit(Solo):
+class Limit(Waiting):
     """Bounds the leases in flight.
 
     Args:
@@ -69,10 +67,8 @@ class Limit(Solo):
            ended since it was last looked at are in ``_ended``.
         2. A member whose leases fill its cap is in ``_full``. One that is in ``_full`` either
            fills its cap, or has a settlement in ``_ended`` that will take it out.
-        3. Whoever waits could not be served when last looked at, and nothing but ``_ended`` has
-           made room since.
-        4. A settlement never waits for ``_lock``, since it may run in a finalizer in the middle
-           of a pick: it leaves word in ``_ended``. Whoever lets go of the lock looks there.
+        3. A settlement never waits for ``_lock``, since it may run in a finalizer in the middle
+           of a pick: it leaves word in ``_ended``, and whoever lets go of the lock looks there.
     """
 
     def __init__(
@@ -91,16 +87,11 @@ class Limit(Solo):
         if per_endpoint is not None and not callable(per_endpoint):
             checked_whole("per_endpoint", per_endpoint)
         self._total = None if total is None else checked_whole("total", total)
-        self._longest = checked_whole("queue", queue, 0)
-        self._lock = Lock()
         self._open: set[int] = set()
         self._ended: deque[tuple[int, Cell]] = deque()
         self._full: set[str] = set()
         self._caps: dict[Cell, int] = {}
-        self._waiting: dict[Ticket, None] = {}
-        self._refused = False  # whether somebody was sent away since room was last made
-        self._freed = False  # whether room was made that nobody has been told of
-        super().__init__(endpoints, policy=policy, **options)
+        super().__init__(endpoints, policy=policy, queue=queue, **options)
 
     # -- the slow half ---------------------------------------------------------------------
 
@@ -127,22 +118,6 @@ class Limit(Solo):
             self._full = {c.endpoint.id for c, cap in caps.items() if len(c.open) >= cap}
             super()._publish(view)
 
-    def _tell_listeners(self) -> None:
-        # A membership or a health that has changed may have room for those who wait.
-        with self._lock:
-            granted = self._grant_waiting()
-        self._hand_out(granted)
-        super()._tell_listeners()
-
-    def _make_up(self) -> None:
-        self._catch_up()
-        super()._make_up()
-
-    def _renew_locks(self) -> None:
-        super()._renew_locks()
-        self._lock = Lock()
-        self._waiting = {}  # whoever waits, waits in the parent
-
     # -- the quick half --------------------------------------------------------------------
 
     def _taker(self, view: View) -> Taker | None:
@@ -161,7 +136,7 @@ class Limit(Solo):
             with self._lock:
                 return self._enter(view, key, exclude, cost, reason, now)
         finally:
-            if self._ended:
+            if self._ended or self._freed:
                 self._catch_up()
 
     def _enter(
@@ -177,7 +152,7 @@ class Limit(Solo):
         if not view.roster:
             raise self._nobody(view, exclude)
         if self._ended:
-            self._note_ended()
+            self._take_note()
         if self._is_spent():
             self._refused = True
             raise NoEligibleEndpointError(f"all of {self._total} leases are open")
@@ -215,14 +190,14 @@ class Limit(Solo):
     ) -> Pick | None:
         try:
             with self._lock:
-                self._note_ended()
+                self._take_note()
                 if self._is_spent() or cell.endpoint.id in self._full:
                     self._refused = True
                     return None
                 pick = super()._lease_on(view, cell, key, cost, reason, now)
                 return None if pick is None else self._charged(pick)
         finally:
-            if self._ended:
+            if self._ended or self._freed:
                 self._catch_up()
 
     def _learn(
@@ -236,8 +211,10 @@ class Limit(Solo):
         self._ended.append((id(pick), pick._cell))
         self._catch_up()
 
-    def _note_ended(self) -> None:
-        """Take note of the leases that have ended; needs the lock."""
+    def _has_news(self) -> bool:
+        return bool(self._ended)
+
+    def _take_note(self) -> None:
         ended = self._ended
         while ended:
             token, cell = ended.popleft()
@@ -245,133 +222,6 @@ class Limit(Solo):
             if len(cell.open) < self._caps.get(cell, 0):
                 self._full.discard(cell.endpoint.id)
             self._freed = True
-
-    def _catch_up(self) -> None:
-        """Give on the room that leases have left, unless whoever holds the lock will."""
-        while (self._ended or self._freed) and self._lock.acquire(blocking=False):
-            try:
-                self._note_ended()
-                freed, self._freed = self._freed, False
-                granted = self._grant_waiting() if freed and self._waiting else []
-                told = freed and self._refused
-                if told:
-                    self._refused = False
-            finally:
-                self._lock.release()
-            self._hand_out(granted)
-            if told:
-                root = self._root()
-                if root is self:
-                    super()._tell_listeners()  # those who wait here have been looked after
-                else:
-                    root._tell_listeners()
-
-    # -- waiting ---------------------------------------------------------------------------
-
-    def enqueue(
-        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
-    ) -> Ticket:
-        """Ask for a pick that may come later; does not wait.
-
-        Returns:
-            A ticket, with its pick if there was room.
-
-        Raises:
-            NoEligibleEndpointError: There is no room, and the queue is full.
-            NoEndpointError: The membership is empty.
-            RuntimeError: This is not the outermost level of its tree, so cannot pick for it.
-        """
-        if self._parent is not None:
-            raise RuntimeError("ask the outermost balancer: an inner one cannot pick for it")
-        exclude = checked_exclude(exclude)
-        ticket = Ticket(self, key, exclude, cost)
-        try:
-            ticket.pick = self.pick(key, exclude=exclude, cost=cost)
-        except NoEligibleEndpointError as error:
-            with self._lock:
-                # Once more, so that nothing settled in between is missed.
-                granted = self._serve(ticket)
-                if not granted:
-                    if len(self._waiting) >= self._longest:
-                        text = f"{error}, and {self._longest} wait already"
-                        raise NoEligibleEndpointError(text, retry_after=error.retry_after) from None
-                    self._waiting[ticket] = None
-            if granted:
-                self._hand_out([ticket])
-        return ticket
-
-    def acquire(
-        self,
-        key: Key | None = None,
-        *,
-        exclude: Collection[str] = (),
-        cost: float = 1.0,
-        timeout: float | None = None,
-    ) -> Pick:
-        """Lease one endpoint, waiting on this thread for room if need be.
-
-        Args:
-            key: As in ``pick``.
-            exclude: As in ``pick``.
-            cost: As in ``pick``.
-            timeout: Seconds to wait at most, ≥ 0; None: as long as it takes.
-
-        Raises:
-            NoEligibleEndpointError: The queue is full, or the time is up.
-            NoEndpointError: The membership is empty.
-        """
-        if timeout is not None:
-            timeout = checked_seconds("timeout", timeout)
-        ticket = self.enqueue(key, exclude=exclude, cost=cost)
-        done = Event()
-        ticket.then(done.set)
-        try:
-            done.wait(timeout)
-        except BaseException:  # a signal's: nobody is left to use the pick
-            ticket.abandon()
-            raise
-        if ticket.cancel():
-            raise NoEligibleEndpointError(f"no room within {timeout} s")
-        assert ticket.pick is not None
-        return ticket.pick
-
-    def _serve(self, ticket: Ticket) -> bool:
-        """Try to grant a ticket; needs the lock."""
-        now = self._ledger.clock() if self._dated else None
-        view = self._view
-        try:
-            ticket.pick = self._enter(
-                view, ticket.key, ticket.exclude, ticket.cost, Reason.NORMAL, now
-            )
-        except (NoEligibleEndpointError, NoEndpointError):
-            return False
-        return True
-
-    def _grant_waiting(self) -> list[Ticket]:
-        """Serve whoever can be served, first come first; needs the lock."""
-        granted: list[Ticket] = []
-        for ticket in list(self._waiting):
-            if self._is_spent():
-                break
-            if self._serve(ticket):
-                del self._waiting[ticket]
-                granted.append(ticket)
-            elif ticket.key is None and not ticket.exclude:
-                break  # who takes anybody got nobody
-        return granted
-
-    def _hand_out(self, granted: Iterable[Ticket]) -> None:
-        for ticket in granted:
-            if self._watched and ticket.pick is not None:
-                self._announce(ticket.pick)
-            ticket._answer()
-
-    def _give_up(self, ticket: Ticket) -> bool:
-        with self._lock:
-            if ticket not in self._waiting:
-                return False
-            del self._waiting[ticket]
-            return True
 
     # -- what is said of it ----------------------------------------------------------------
 
@@ -383,10 +233,9 @@ class Limit(Solo):
         reason: Reason,
         rng: Random,
     ) -> tuple[Cell | None, Reason, tuple[str, ...]]:
-        full = self._full.copy()
         if self._is_spent():
             return None, max(reason, view.reason), (self._label(),)
-        return super()._trace(view, key, full.union(exclude), reason, rng)
+        return super()._trace(view, key, self._full.copy().union(exclude), reason, rng)
 
     def _details(self) -> Mapping[str, float]:
         counts = len(self._open), len(self._full), len(self._waiting)
@@ -394,10 +243,8 @@ class Limit(Solo):
 
     def _check(self) -> None:
         super()._check()
-        self._catch_up()
         with self._lock:
             assert self._total is None or len(self._open) <= self._total
             assert all(len(cell.open) <= cap or cap == 0 for cell, cap in self._caps.items())
             full = {c.endpoint.id for c, cap in self._caps.items() if len(c.open) >= cap}
             assert full <= self._full
-            assert len(self._waiting) <= self._longest

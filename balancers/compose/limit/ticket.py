@@ -12,7 +12,7 @@ from balancers.hashing import Key
 from balancers.protocol import Outcome
 
 if TYPE_CHECKING:
-    from balancers.compose.limit.limit import Limit
+    from balancers.compose.limit.waiting import Waiting
 
 __all__ = ["Ticket"]
 
@@ -31,7 +31,7 @@ class Ticket:
     __slots__ = ("_callback", "_limit", "_lock", "cost", "exclude", "key", "pick")
 
     def __init__(
-        self, limit: Limit, key: Key | None, exclude: Collection[str], cost: float
+        self, limit: Waiting, key: Key | None, exclude: Collection[str], cost: float
     ) -> None:
         self._limit = limit
         self._lock = Lock()  # guards _callback beside the answer

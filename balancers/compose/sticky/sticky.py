@@ -129,6 +129,7 @@ class Sticky(Solo):
         self._bound = None if load_factor is None else LoadBound(load_factor, min_load)
         self._parse = parse
         self._lock = Lock()  # guards the table
+        self._owed = False  # whether room was made that nobody has been told of
         super().__init__(endpoints, policy=policy, **options)
 
     # -- the slow half ---------------------------------------------------------------------
@@ -201,11 +202,26 @@ class Sticky(Solo):
             return self._counted(super()._descend(view, inner, exclude, cost, reason, now))
         name = key_bytes(self._as_key(theirs))
         at = self._ledger.clock() if now is None else now
-        with self._lock:
-            session = self._table.get(name, at)
-            pick, session = self._serve(view, session, inner, exclude, cost, reason, now, at)
-            self._table.put(name, session, at)
+        try:
+            with self._lock:
+                session = self._table.get(name, at)
+                pick, session = self._serve(view, session, inner, exclude, cost, reason, now, at)
+                self._table.put(name, session, at)
+        finally:
+            if self._owed:
+                self._pass_on()
         return pick
+
+    def _made_room(self) -> None:
+        self._owed = True
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Say that there is room, unless whoever holds the lock will: what is told may pick."""
+        while self._owed and self._lock.acquire(blocking=False):
+            self._owed = False
+            self._lock.release()
+            super()._made_room()
 
     def _by_token(
         self,
@@ -350,10 +366,8 @@ class Sticky(Solo):
             return None
         if self._table is not None:
             return self._table.get(key_bytes(self._as_key(theirs)), self._ledger.clock())
-        text = readable(theirs)
-        read = (
-            None if text is None or self._tokens is None else self._tokens.read(text, self._wall())
-        )
+        text, tokens = readable(theirs), self._tokens
+        read = None if text is None or tokens is None else tokens.read(text, self._wall())
         return None if read is None else read.session
 
     def _candidates(

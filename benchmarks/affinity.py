@@ -1,5 +1,13 @@
-"""A web server's log with a fifth of its clients sticky, replayed against ways to keep them."""
+"""Affinity on real traffic: a web server's log, a fifth of its clients sticky, way by way.
 
+The requests of the log come one after another over twenty endpoints, each open until a hundred
+others have come. Every 500 requests one endpoint leaves and the one before it comes back. The key
+of a sticky client is its address; the others have none. All of it is deterministic.
+"""
+
+from __future__ import annotations
+
+import argparse
 import re
 from collections import Counter, deque
 from collections.abc import Callable
@@ -10,8 +18,9 @@ from typing import Any
 
 from balancers import Balancer, RingHash, RoundRobin, Sticky
 from balancers.structures.split import position_of
+from benchmarks.timing import table
 
-__all__ = ["LOG", "WAYS", "Affinity", "clients", "replay"]
+__all__ = ["LOG", "WAYS", "Affinity", "add_arguments", "clients", "replay", "run"]
 
 LOG = Path(__file__).resolve().parents[2] / "shared" / "traces" / "apache_access.log"
 ENDPOINTS = [f"server-{i}" for i in range(20)]
@@ -25,17 +34,19 @@ STICKY = 0.2
 """The part of the clients whose sessions must stay."""
 
 
-def clients() -> list[str]:
+def clients(log: Path = LOG) -> list[str]:
     """Return the client address of each request, in order."""
-    text = LOG.read_text("utf-8", "replace")
+    text = log.read_text("utf-8", "replace")
     return [found[0] for found in re.finditer(r"^\S+", text, re.MULTILINE)]
 
 
 def hashed(**options: Any) -> Callable[[], tuple[Balancer, bool]]:
+    """Return a maker of a ring."""
     return lambda: (RingHash(ENDPOINTS, rng=Random(1), **options), False)
 
 
 def kept(**options: Any) -> Callable[[], tuple[Balancer, bool]]:
+    """Return a maker of sessions over a round robin."""
     return lambda: (
         Sticky(ENDPOINTS, policy=lambda e: RoundRobin(e, phase=0), rng=Random(1), **options),
         options["mode"] != "table",
@@ -119,3 +130,37 @@ def replay(way: str, log: list[str]) -> Affinity:
         pick.done()
     seen.sessions = len(been)
     return seen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the table."""
+    parser.add_argument("--log", type=Path, default=LOG, help="an access log (%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table, a way a row."""
+    log = clients(options.log)
+    seen = {way: replay(way, log) for way in WAYS}
+    any_ = next(iter(seen.values()))
+    print(
+        f"{len(log):,} requests, {any_.requests:,} of them of {any_.sessions:,} sticky sessions;\n"
+        f"{len(ENDPOINTS)} endpoints, another one gone every {SPELL} requests\n"
+    )
+    head = [
+        "way",
+        "endpoint gone",
+        "moved back",
+        "moved otherwise",
+        "busiest / mean",
+        "peak / mean",
+    ]
+    rows = [
+        [
+            way,
+            *(str(count) for count in (found.lost, found.returned, found.wandered)),
+            f"{found.uneven:.2f}",
+            f"{found.peak:.1f}",
+        ]
+        for way, found in seen.items()
+    ]
+    print(table(head, rows))
