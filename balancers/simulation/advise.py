@@ -43,6 +43,8 @@ __all__ = ["candidates", "matching", "paste", "register"]
 DEFAULT_LOAD = 0.7
 DEFAULT_REQUESTS = 20_000
 
+_SEND = '    print("send to", pick.endpoint.id)  # in flight until the block ends'
+
 _DESCRIPTION = """\
 Recommend a policy for the traffic of TRACE: play what may happen to your endpoints with the
 trace's arrivals and keys, and print the policy that stands best over all of it as Python to paste.
@@ -126,7 +128,7 @@ def candidates(*, sticky: bool, prompts: bool) -> list[str]:
 
 
 def paste(policy: str, endpoints: Sequence[Endpoint]) -> str:
-    """Return Python that makes the policy, ready to paste."""
+    """Return Python that makes the policy and picks once, ready to paste."""
     plain = policy.removesuffix(HEALTH)
     healthy = plain != policy
     name, bracket, options = plain.partition("(")
@@ -137,14 +139,23 @@ def paste(policy: str, endpoints: Sequence[Endpoint]) -> str:
         items = [f"Endpoint({json.dumps(e.id)}, weight={e.weight!r})" for e in endpoints]
     else:
         items = [json.dumps(each.id) for each in endpoints]
-    lines = [*_imports(names), "", f"balancer = {name}(", "    ["]
+    made_up = all(each.id == f"e{i}" for i, each in enumerate(endpoints))
+    lines = [*_imports(names), "", f"balancer = {name}("]
+    lines.append("    [  # put your own in their places" if made_up else "    [")
     lines += [f"        {item}," for item in items]
     lines.append("    ],")
     if bracket:
         lines += [f"    {option.strip()}," for option in options.removesuffix(")").split(",")]
     if healthy:
         lines.append("    health=HealthRegistry(),")
-    return "\n".join([*lines, ")"])
+    kind = registered()[name]
+    key = ""
+    if kind.keyed:
+        key = '"the prompt"' if kind.key_kind == "prefix" else '"the request\'s key"'
+    lines += [")", "", f"with balancer.pick({key}) as pick:", _SEND]
+    if kind.key_kind == "prefix":
+        lines.append("    pick.responded()  # when the first token comes")
+    return "\n".join(lines)
 
 
 def _imports(names: Sequence[str]) -> list[str]:
@@ -192,6 +203,7 @@ def _run(args: argparse.Namespace) -> int:
         paste(best.policy, endpoints),
         "",
         _reason(book, best),
+        *_runners_up(standings),
         "",
         *_evidence(book, best.policy, standings),
     ]
@@ -240,6 +252,15 @@ def _reason(book: Book, best: AllRound) -> str:
         f"typically {best.typical:.2f} × that of the best candidate there, and at worst "
         f"{_ratio(best.worst)} ({best.where})."
     )
+
+
+def _runners_up(standings: Sequence[AllRound]) -> list[str]:
+    """Return, in a sentence, how far the next three are; nothing if there is nobody."""
+    rest = [
+        f"{each.policy} {each.typical:.2f} × (at worst {_ratio(each.worst)})"
+        for each in standings[1:4]
+    ]
+    return [f"Next come {', '.join(rest)}."] if rest else []
 
 
 def _ratio(ratio: float) -> str:

@@ -20,6 +20,7 @@ from balancers.simulation.verdict import (
     all_round,
     goal_measure,
     ratio_to_best,
+    recommendation,
     verdict,
 )
 
@@ -27,6 +28,15 @@ __all__ = ["COLUMNS", "Book", "Column", "as_book_json", "bind", "cell_text", "co
 
 SCHEMA = 1
 FEATURED = 6
+
+REFERENCES = {
+    "oracle": "ink",
+    "M/M/k bound": "ink dotted",
+    "bulletin, least": "c6 dotted",
+    "bulletin, two choices": "c6 dashed",
+    "bulletin, interpreted": "c6",
+}
+"""Colours and strokes of what is no policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ def _classes(
     if "RoundRobin" in wanted and "RoundRobin" not in featured:
         featured[-1] = "RoundRobin"
     classes = {name: f"c{index}" for index, name in enumerate(featured)}
-    return {**classes, "oracle": "ink", "M/M/k bound": "ink dotted"}
+    return {**classes, **REFERENCES}
 
 
 def columns(chapter: Chapter) -> list[Column]:
@@ -160,10 +170,12 @@ def as_book_json(book: Book) -> str:
     table = {
         "schema": SCHEMA,
         "facts": book.facts,
+        "recommendation": recommendation(book.standings),
         "standings": [
             {
                 "policy": each.policy,
                 "typical_ratio": each.typical,
+                "typical_ratio_to_oracle": each.oracle,
                 "worst_ratio": None if isinf(each.worst) else each.worst,
                 "worst_scenario": each.where,
                 "within_a_tenth": each.within,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
+from balancers.simulation.bulletin import BULLETINS, bulletin
 from balancers.simulation.contenders import Contender, parse_contenders
 from balancers.simulation.engine import Run
 from balancers.simulation.measures import MEASURES
@@ -25,17 +26,28 @@ from balancers.simulation.staging import Cast, TraceSpec, cast, schedule
 from balancers.simulation.timeline import Slicing
 from balancers.simulation.watching import SAMPLE, KeyWatch, MoveWatch, recovery
 
-__all__ = ["LEVELS", "SLICES", "Cell", "CellResult", "bound", "play", "result_bytes"]
+__all__ = [
+    "LEVELS", "REFERENCES", "SLICES", "Cell", "CellResult", "bound", "play", "references",
+    "result_bytes",
+]  # fmt: skip
 
 SLICES = 50
 
 LEVELS: tuple[float, ...] = tuple(round(1.0 - 10.0 ** (-step / 12.0), 9) for step in range(1, 43))
 """Quantiles a cell's result holds, evenly spaced on the tail: from 0.17 to 0.99968."""
 
-VERSION = 1
+VERSION = 2
 """Of the result; kept cells of another version are played again."""
 
 CellResult: TypeAlias = dict[str, Any]
+
+REFERENCES = (ORACLE, *BULLETINS)
+"""What runs beside the policies and knows what they do not."""
+
+
+def references(scenario: Scenario) -> list[str]:
+    """Return the references a scenario has: the oracle, and readers of bulletins if any appear."""
+    return [ORACLE, *(BULLETINS if scenario.fleet.bulletin else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class Cell:
     """What to play.
 
     Attributes:
-        policy: As for ``parse_contenders``, one entry; or ``"oracle"``.
+        policy: As for ``parse_contenders``, one entry; or one of ``REFERENCES``.
         scenario: As for ``load_scenario``.
         seed: Of everything drawn.
         layer: Laid over the scenario, plain data.
@@ -74,7 +86,7 @@ def play(cell: Cell) -> CellResult:
         ValueError: If the scenario or the policy is unknown, or a number makes no sense.
     """
     scenario = load_scenario(cell.scenario, cell.layer)
-    who = oracle() if cell.policy == ORACLE else parse_contenders(cell.policy)[0]
+    who = _contender(cell.policy, scenario)
     stage = cast(scenario, cell.seed, cell.trace)
     found: CellResult = {
         "policy": who.name,
@@ -95,6 +107,14 @@ def play(cell: Cell) -> CellResult:
         if collecting:
             gc.enable()
     return found
+
+
+def _contender(policy: str, scenario: Scenario) -> Contender:
+    if policy == ORACLE:
+        return oracle()
+    if policy in BULLETINS:
+        return bulletin(policy, scenario.fleet.bulletin)
+    return parse_contenders(policy)[0]
 
 
 def result_bytes(result: CellResult) -> bytes:

@@ -137,8 +137,8 @@ def _round_step(least: float) -> float:
 
 def _painted(rows: Sequence[Row], classes: Mapping[str, str]) -> list[Row]:
     """Return the rows in the order they are painted: grey ones first, the oracle last."""
-    order = {"rest": 0, "ink": 2, "ink dotted": 2}
-    return sorted(rows, key=lambda row: order.get(classes.get(row.policy, "rest"), 1))
+    order = {"rest": 0, "ink": 2}
+    return sorted(rows, key=lambda row: order.get(classes.get(row.policy, "rest").split()[0], 1))
 
 
 def _frame(axis: LogAxis, label: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isinf
 
 from balancers.simulation.book import Book, cell_text, columns, ordered
+from balancers.simulation.verdict import RULE, recommendation
 
 __all__ = ["as_markdown"]
 
@@ -25,15 +26,18 @@ def as_markdown(book: Book) -> str:
             "",
             "## All round",
             "",
+            recommendation(book.standings),
+            "",
             "Goal of each scenario over the best policy's; ∞: it lost more requests.",
             "",
         ]
         lines += _table(
-            ["policy", "typical", "worst", "where", "within 10 % of the best"],
+            ["policy", "typical", "to the oracle", "worst", "where", "within 10 % of the best"],
             [
                 [
                     each.policy,
                     f"{each.typical:.2f}",
+                    "–" if each.oracle is None else f"{each.oracle:.2f}",
                     "∞" if isinf(each.worst) else f"{each.worst:.2f}",
                     each.where,
                     f"{each.within} of {each.of}",
@@ -53,6 +57,7 @@ def as_markdown(book: Book) -> str:
             cells = [cell_text(row, column) for column in wanted]
             rows.append([row.policy, *(f"{a} ({b})" if b else a for a, b in cells)])
         lines += _table(["policy", *(column.title for column in wanted)], rows)
+    lines += ["", "## How a verdict is reached", "", RULE]
     return "\n".join(lines) + "\n"
 
 

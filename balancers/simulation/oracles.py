@@ -18,13 +18,13 @@ from balancers.simulation.engine import Stage
 from balancers.simulation.keys import Prompt
 from balancers.simulation.models import FaultyServer, LlmServer
 
-__all__ = ["ORACLE", "MmkBound", "ShortestExpectedDelay", "erlang_c", "oracle"]
+__all__ = ["ORACLE", "MmkBound", "Seat", "ShortestExpectedDelay", "erlang_c", "oracle"]
 
 ORACLE = "oracle"
 
 
-class _Seat:
-    """A lease of the oracle."""
+class Seat:
+    """A lease of a policy that counts no more than what is open."""
 
     __slots__ = ("_count", "endpoint")
 
@@ -36,6 +36,7 @@ class _Seat:
         """Nothing: the oracle looks at the machines."""
 
     def done(self, outcome: Outcome = Outcome.SUCCESS) -> bool:
+        """Settle it; True for the call that did."""
         count, self._count = self._count, None
         if count is None:
             return False
@@ -64,7 +65,7 @@ class ShortestExpectedDelay:
         self.endpoints = tuple(endpoints)
         self._counts = {each.id: self._counts.get(each.id, [0]) for each in self.endpoints}
 
-    def pick(self, key: Any = None, *, exclude: Collection[str] = (), cost: float = 1.0) -> _Seat:
+    def pick(self, key: Any = None, *, exclude: Collection[str] = (), cost: float = 1.0) -> Seat:
         """Lease the endpoint with the least expected delay.
 
         Raises:
@@ -84,7 +85,7 @@ class ShortestExpectedDelay:
         chosen = best[0] if len(best) == 1 else self._stage.rng.choice(best)
         count = counts[chosen.id]
         count[0] += 1
-        return _Seat(chosen, count)
+        return Seat(chosen, count)
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -52,6 +52,7 @@ class Fleet:
         noise: Slower by ``factor`` for ``busy`` of every ``busy + quiet`` seconds, by chance.
         warm_up: A joiner starts ``factor`` times slower and is warm after ``seconds``.
         engine: Numbers of a language-model engine.
+        bulletin: Seconds between two bulletins of everybody's queue length; 0: there are none.
     """
 
     groups: tuple[Group, ...] = (Group(20),)
@@ -65,6 +66,7 @@ class Fleet:
     noise: Mapping[str, float] = field(default_factory=dict)
     warm_up: Mapping[str, float] = field(default_factory=dict)
     engine: EngineSpec = field(default_factory=EngineSpec)
+    bulletin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,8 @@ def _complaints(scenario: Scenario) -> Iterator[str]:
         yield "noise has factor, busy and quiet"
     if fleet.warm_up and set(fleet.warm_up) != {"factor", "seconds"}:
         yield "warm_up has factor and seconds"
+    if not 0.0 <= fleet.bulletin < 1e9:
+        yield "bulletin is ≥ 0"
     if not all(v > 0.0 for v in (*fleet.noise.values(), *fleet.warm_up.values())):
         yield "numbers of noise and warm_up are > 0"
     if not (0.0 < traffic.load < 1e3 and 0.0 <= traffic.rate < 1e9 and 0.0 < traffic.seconds < 1e9):

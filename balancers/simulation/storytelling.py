@@ -17,11 +17,10 @@ from typing import Any
 from balancers import Endpoint
 from balancers.policies import registered
 from balancers.simulation.book import Book, as_book_json, bind, cell_text, columns, ordered
-from balancers.simulation.cells import Cell
+from balancers.simulation.cells import REFERENCES, Cell, references
 from balancers.simulation.contenders import parse_contenders, split_entries
 from balancers.simulation.inputs import readable, trace_spec
 from balancers.simulation.markdown import as_markdown
-from balancers.simulation.oracles import ORACLE
 from balancers.simulation.page import as_html
 from balancers.simulation.pool import cores
 from balancers.simulation.progress import ProgressLine
@@ -31,6 +30,7 @@ from balancers.simulation.staging import TraceSpec, cast
 from balancers.simulation.store import write_whole
 from balancers.simulation.suite import Progress, chapters, run_cells
 from balancers.simulation.usage import check_writable, print_safely, usage
+from balancers.simulation.verdict import recommendation
 
 __all__ = [
     "DEFAULT_SEEDS", "as_text", "default_policies", "facts_of", "layer_of", "make_cells",
@@ -111,7 +111,7 @@ def make_cells(
     layers: Sequence[Mapping[str, Any]],
     trace: TraceSpec | None = None,
 ) -> list[Cell]:
-    """Return a cell for every policy in every scenario, layer and seed, and for the oracle.
+    """Return a cell for every policy and reference in every scenario, layer and seed.
 
     Raises:
         ValueError: If a scenario is unknown, or a layer makes nonsense of it.
@@ -124,7 +124,7 @@ def make_cells(
             cast(scenario, seeds[0], trace)
             cells += [
                 Cell(policy, name, seed, layer, trace)
-                for policy in (*policies, ORACLE)
+                for policy in (*policies, *references(scenario))
                 for seed in seeds
             ]
     return cells
@@ -178,7 +178,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def facts_of(cells: Sequence[Cell], trace: str | None = None) -> str:
     """Return what the numbers come from, in one sentence or two."""
-    policies = len({cell.policy for cell in cells} - {ORACLE})
+    policies = len({cell.policy for cell in cells}.difference(REFERENCES))
     scenarios = len({cell.scenario for cell in cells})
     seeds = sorted({cell.seed for cell in cells})
     many = "1 scenario" if scenarios == 1 else f"{scenarios} scenarios"
@@ -229,4 +229,6 @@ def as_text(book: Book) -> str:
                 table.append([row.policy, *(cell_text(row, column)[0] for column in wanted)])
         lines = [chapter.scenario.title, chapter.scenario.question, "", *aligned(table), *troubles]
         parts.append("\n".join([*lines, "", found.sentence, ""]))
+    if len(book.chapters) > 1 and book.standings:
+        parts.append(recommendation(book.standings))
     return "\n\n".join(parts)

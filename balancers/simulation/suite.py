@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from balancers.simulation.bootstrap import Interval, bootstrap_mean
-from balancers.simulation.cells import Cell, CellResult, bound, play, result_bytes
+from balancers.simulation.cells import REFERENCES, Cell, CellResult, bound, play, result_bytes
 from balancers.simulation.cluster import spread_dask
 from balancers.simulation.pool import spread
 from balancers.simulation.scenario import Scenario, load_scenario
@@ -93,7 +93,7 @@ class Row:
 
     Attributes:
         policy: Its name.
-        kind: ``"policy"``, ``"oracle"`` or ``"bound"``.
+        kind: ``"policy"``, ``"oracle"``, ``"bulletin"`` or ``"bound"``.
         keyed: Whether it places by key.
         trouble: Why a seed did not run to the end, or None.
         values: By measure, one number a seed, as far as the number exists.
@@ -176,7 +176,7 @@ def _trace_name(trace: TraceSpec | None) -> str | None:
 def _row(policy: str, results: Sequence[CellResult]) -> Row:
     ended = [result for result in results if result["trouble"] is None]
     trouble = next((r["trouble"] for r in results if r["trouble"] is not None), None)
-    kind = "oracle" if policy == "oracle" else "policy"
+    kind = policy.partition(",")[0] if policy in REFERENCES else "policy"
     if not ended:
         return Row(policy, kind, trouble=trouble)
     names = ended[0]["measures"]

@@ -14,17 +14,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isinf
 
 from balancers.simulation.bootstrap import bootstrap_mean
 from balancers.simulation.report import shown
 from balancers.simulation.suite import Chapter, Row
 
-__all__ = ["AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best", "verdict"]
+__all__ = [
+    "RULE", "AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best", "recommendation",
+    "verdict",
+]  # fmt: skip
 
 MORE_ERRORS = 0.001
 AS_GOOD = 1.03
 BEARABLE = 3.0
 FEWER_KEPT = 0.02
+
+RULE = (
+    "Errors first: whoever loses more requests than the one that loses least, by more than a tenth "
+    "of a percent of all, is out. Then the least p99 wins; for language models the least p99 of "
+    "the first token. Where keys should stay in place, whoever keeps most of them wins, of the "
+    "policies that place by key and whose p99 is at most three times the least of theirs. As good "
+    "within noise: at most 3 % behind, or the paired difference over the seeds is not clearly "
+    "above 0. These bounds are choices of this library, not laws."
+)
+"""How a verdict is reached, for readers of a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,7 @@ class AllRound:
         where: The scenario it occurs in.
         within: In how many scenarios it is within a tenth of the best.
         of: In how many it ran.
+        oracle: Geometric mean of its ratios to the oracle, capped alike; None without an oracle.
     """
 
     policy: str
@@ -153,6 +168,7 @@ class AllRound:
     where: str
     within: int
     of: int
+    oracle: float | None = None
 
 
 WORST = 100.0
@@ -165,28 +181,64 @@ def all_round(chapters: Iterable[Chapter]) -> list[AllRound]:
     Scenarios about affinity are left out: they compare a part of the policies.
     """
     ratios: dict[str, list[tuple[float, str]]] = {}
+    beside: dict[str, list[float]] = {}
     counted = 0
     for chapter in chapters:
         if chapter.scenario.goal == "affinity":
             continue
         found = ratio_to_best(chapter)
         counted += bool(found)
+        possible = _ratios_to_oracle(chapter)
         for policy, ratio in found.items():
             ratios.setdefault(policy, []).append((ratio, chapter.scenario.title))
+            if policy in possible:
+                beside.setdefault(policy, []).append(math.inf if isinf(ratio) else possible[policy])
     table = []
     for policy, pairs in ratios.items():
         if len(pairs) < counted:
             continue
         worst, where = max(pairs, key=lambda pair: pair[0])
-        logs = [math.log(min(ratio, WORST)) for ratio, _ in pairs]
         table.append(
             AllRound(
                 policy,
-                math.exp(math.fsum(logs) / len(logs)),
+                _typical([ratio for ratio, _ in pairs]),
                 worst,
                 where,
                 sum(ratio <= 1.1 for ratio, _ in pairs),
                 len(pairs),
+                _typical(beside[policy]) if policy in beside else None,
             )
         )
     return sorted(table, key=lambda each: (each.typical, each.policy))
+
+
+def _ratios_to_oracle(chapter: Chapter) -> dict[str, float]:
+    goal = goal_measure(chapter)
+    best = next((row.mean(goal) for row in chapter.rows if row.kind == "oracle"), None)
+    return {
+        row.policy: value / best
+        for row in chapter.rows
+        if best and row.kind == "policy" and (value := row.mean(goal)) is not None
+    }
+
+
+def _typical(ratios: Sequence[float]) -> float:
+    """Return the geometric mean, each ratio at most ``WORST``."""
+    logs = [math.log(min(ratio, WORST)) for ratio in ratios]
+    return math.exp(math.fsum(logs) / len(logs))
+
+
+def recommendation(standings: Sequence[AllRound]) -> str:
+    """Return which policy to start with, by what was measured, and why; empty without standings."""
+    if not standings:
+        return ""
+    best = standings[0]
+    worst = f"it is {best.worst:.2f} ×"
+    if isinf(best.worst):
+        worst = "it loses more requests than the best"
+    near = f", {best.oracle:.2f} × the oracle's" if best.oracle is not None else ""
+    return (
+        f"Knowing nothing of the traffic, start with {best.policy}: over these {best.of} scenarios "
+        f"its p99 is typically {best.typical:.2f} × that of the best policy there{near}; at worst "
+        f"{worst} ({best.where}), and in {best.within} it is within 10 % of the best."
+    )

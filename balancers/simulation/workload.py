@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Protocol
 
@@ -60,6 +61,13 @@ def stream(seed: int, purpose: str) -> random.Random:
     return random.Random(f"{seed}/{purpose}")
 
 
+@lru_cache(maxsize=2)  # every policy of a scenario meets the same population
+def _population(keys: int, skew: float) -> tuple[Sequence[str], Sequence[float] | None]:
+    """Return the keys and their cumulative weights, None if all are alike."""
+    names = [f"10.{k >> 16}.{k >> 8 & 255}.{k & 255}" for k in range(keys)]
+    return names, list(accumulate((k + 1.0) ** -skew for k in range(keys))) if skew else None
+
+
 class SyntheticWorkload:
     """Poisson arrivals of keys drawn by Zipf's law.
 
@@ -108,8 +116,7 @@ class SyntheticWorkload:
         self.count: int = count
         self.skew: float = skew
         self.seed: int = seed
-        self._keys = [f"10.{k >> 16}.{k >> 8 & 255}.{k & 255}" for k in range(keys)]
-        self._cumulative = list(accumulate((k + 1.0) ** -skew for k in range(keys)))
+        self._keys, self._cumulative = _population(keys, skew)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the arrivals; see ``Workload.batches``."""

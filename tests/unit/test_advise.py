@@ -1,5 +1,7 @@
 """``balancers advise``, and ``compare`` with scenarios, from outside."""
 
+import contextlib
+import io
 import json
 import random
 from pathlib import Path
@@ -13,7 +15,19 @@ from balancers.simulation.advise import candidates, matching, paste
 from balancers.simulation.scenario import known_scenarios, load_scenario
 
 TRACES = Path("/work/shared/traces")
-QUICK = ["--requests", "600", "--seeds", "1", "--jobs", "1"]
+QUICK = ["--requests", "400", "--seeds", "1", "--jobs", "1"]
+SLOW = ("Maglev", "Rendezvous", "LeastResponseTime", "WeightedRoundRobin")  # to simulate; left out
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Leave out candidates that take long; all of them exist, says a test of its own."""
+
+    def some(**facts):
+        return [name for name in candidates(**facts) if not name.startswith(SLOW)]
+
+    monkeypatch.setattr("balancers.simulation.advise.candidates", some)
+    return some
 
 
 @pytest.fixture
@@ -40,11 +54,13 @@ def run(capsys, *args):
 
 
 def pasted(out):
-    """Run the Python that was printed; return the balancer."""
+    """Run the Python that was printed, which picks once; return the balancer."""
     code = out.partition("\nfrom balancers")
-    text = (code[1] + code[2]).partition("\n)\n")[0] + "\n)"
+    text = (code[1] + code[2]).partition("\n\nOver ")[0]
     space = {}
-    exec(text, space)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(text, space)
+    assert said.getvalue() == f"send to {space['pick'].endpoint.id}\n"
     return space["balancer"]
 
 
@@ -52,7 +68,7 @@ def pasted(out):
 
 
 @pytest.mark.parametrize("sticky", [False, True])
-def test_the_advice_can_be_pasted(capsys, log, sticky):
+def test_the_advice_can_be_pasted(capsys, few, log, sticky):
     """What is printed runs, makes the policy that is named, and its evidence is a table."""
     args = ["advise", log, *QUICK, "--endpoints", "a:2,b,c", "--key-field", "user",
             "--size-field", "took"] + ["--sticky"] * sticky  # fmt: skip
@@ -70,16 +86,18 @@ def test_the_advice_can_be_pasted(capsys, log, sticky):
         assert type(balancer).keyed
 
 
-def test_the_evidence_is_written(capsys, log, tmp_path):
+def test_the_evidence_is_written(capsys, few, log, tmp_path, monkeypatch):
     """JSON holds every scenario and candidate; with - it is all of stdout."""
+    two = matching(sticky=False, prompts=False)[:2]
+    monkeypatch.setattr("balancers.simulation.advise.matching", lambda **facts: two)
     path = tmp_path / "evidence.json"
     status, _, _ = run(capsys, "advise", log, *QUICK, "--json", path)
     data = json.loads(path.read_text())
 
     assert status == 0
-    assert [each["scenario"] for each in data["scenarios"]] == matching(sticky=False, prompts=False)
+    assert [each["scenario"] for each in data["scenarios"]] == two
     named = {policy["policy"] for policy in data["scenarios"][0]["policies"]}
-    assert named == {*candidates(sticky=False, prompts=False), "oracle"}
+    assert named == {*few(sticky=False, prompts=False), "oracle"}
     status, out, err = run(capsys, "advise", log, *QUICK, "--json", "-")
     assert json.loads(out) == data
     assert err.startswith("Use ")
@@ -129,7 +147,7 @@ def test_bad_input_is_one_sentence(capsys, log, args, reason):
 
 @pytest.mark.skipif(not TRACES.exists(), reason=f"NOT RUN: the real traces are not at {TRACES}")
 @pytest.mark.parametrize("name", ["mooncake_conversation.jsonl", "apache_access.log"])
-def test_real_traces_get_advice(capsys, name):
+def test_real_traces_get_advice(capsys, few, name):
     """A language model's trace is judged by its first token, an access log by its latency."""
     status, out, err = run(capsys, "advise", TRACES / name, *QUICK, "--endpoints", "4")
 
@@ -145,7 +163,7 @@ def test_prompts_are_compared_on_hits_and_first_tokens(capsys, tmp_path):
     policies = "RoundRobin,RingHash,RingHash(load_factor=1.25)"
     status, out, _ = run(
         capsys, "compare", TRACES / "mooncake_conversation.jsonl", "--scenario", "prefix-cache",
-        "--policies", policies, "--requests", "4000", "--seeds", "1", "--jobs", "1",
+        "--policies", policies, "--requests", "3000", "--seeds", "1", "--jobs", "1",
         "--json", path,
     )  # fmt: skip
     (scenario,) = json.loads(path.read_text())["scenarios"]
@@ -174,7 +192,7 @@ def test_scenarios_on_the_command_line(capsys, tmp_path):
     for each in data["scenarios"]:
         assert each["title"] in out
         assert each["verdict"] in out
-        assert each["requests"] == 600
+        assert each["requests"] == 400
     names = {policy["policy"] for policy in data["scenarios"][0]["policies"]}
     assert names == {"RoundRobin", "RingHash", "Rendezvous+health", "oracle"}
     assert paths["html"].read_text().startswith("<!doctype html>")

@@ -31,7 +31,7 @@ def mean_latency(seed, rate, count, draw, servers):
     return run.histogram.mean
 
 
-@pytest.mark.parametrize("rho", [0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("rho", [0.5, 0.7, 0.8, 0.9, 0.95])
 def test_mm1_mean_wait_is_that_of_theory(rho):
     """M/M/1: the mean wait is ρ/(μ − λ).
 
@@ -39,7 +39,7 @@ def test_mm1_mean_wait_is_that_of_theory(rho):
     ρ(2 + 5ρ − 4ρ² + ρ³) / (μ²(1 − ρ)⁴ n) (Daley 1968, Whitt 1989). The test fails beyond 6.11
     standard deviations: chance 1e-9 for a correct engine, by the normal law.
     """
-    count = 100_000 if rho < 0.85 else 400_000
+    count = 60_000 if rho < 0.85 else 300_000
     wait = mean_latency(1, rho, count, lambda rng: rng.expovariate(1.0), fifo()) - 1.0
     variance = rho * (2 + 5 * rho - 4 * rho**2 + rho**3) / (1 - rho) ** 4 / count
     # The mean service time is part of the latency, with its own variance; correlation adds up.
@@ -61,13 +61,12 @@ def replicated(expected, replicate, runs=32):
     assert 8.62 * error < 0.2 * expected  # else the test would prove nothing
 
 
-@pytest.mark.parametrize(
-    ("workers", "rho"), [(2, 0.5), (2, 0.6), (4, 0.7), (16, 0.8), (16, 0.9), (16, 0.95)]
-)
+@pytest.mark.parametrize(("workers", "rho"), [(2, 0.5), (4, 0.7), (16, 0.8), (16, 0.9), (16, 0.95)])
 def test_mmk_mean_latency_is_that_of_theory(workers, rho):
     """M/M/k: the mean latency is 1/μ + C(k, λ/μ)/(kμ − λ), false alarms ≤ 1e-9."""
     rate = workers * rho
-    count = 6_000 if rho < 0.85 else 25_000  # a run must be long beside (1 − ρ)⁻² service times
+    # A run must be long beside (1 − ρ)⁻² service times.
+    count = {0.9: 12_000, 0.95: 25_000}.get(rho, 4_000)
     expected = 1.0 + erlang_c(workers, rate) / (workers - rate)
 
     replicated(
@@ -92,27 +91,27 @@ def test_processor_sharing_is_insensitive(law):
     replicated(1.0 / (1.0 - 0.6), lambda seed: mean_latency(seed, 0.6, 3_000, draw, sharing))
 
 
-SERVERS = 400
+SERVERS = 300
 
 
 def found_by_sampling(rho, seed):
     """Run P2C over many single workers from empty; the shares of servers with ≥ 1 … 4 inside.
 
-    Sampled every service time once the empty start is forgotten.
+    Sampled every other service time once the empty start is forgotten.
     """
     rng = random.Random(seed)
     endpoints = tuple(Endpoint(f"e{i}") for i in range(SERVERS))
     run = Run(contender(PowerOfTwoChoices).build, endpoints, fifo(), seed=seed)
-    start = 4.0 / (1.0 - rho)  # of the slowest level in which queues forget, several times over
-    end = start + 32.0
+    start = 3.0 / (1.0 - rho)  # of the slowest level in which queues forget, several times over
+    end = start + 24.0
     seen = []
 
     def sample(at):
         inside = [view.in_flight for view in run.balancer.snapshot().endpoints]
         seen.append([sum(q >= k for q in inside) / SERVERS for k in (1, 2, 3, 4)])
 
-    for i in range(32):
-        run.at(start + i, sample)
+    for i in range(12):
+        run.at(start + 2.0 * i, sample)
     now, times = 0.0, []
     while now < end:
         now += rng.expovariate(rho * SERVERS)
@@ -121,7 +120,7 @@ def found_by_sampling(rho, seed):
     return [statistics.fmean(column) for column in zip(*seen, strict=True)]
 
 
-@pytest.mark.parametrize("rho", [0.5, 0.7, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("rho", [0.5, 0.7, 0.9, 0.95])
 def test_two_choices_are_those_of_the_supermarket_model(rho):
     """P2C: a share ρ^(2^k − 1) of the servers has k requests or more.
 

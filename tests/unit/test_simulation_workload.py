@@ -316,21 +316,22 @@ def test_limit_and_growth(tmp_path):
     assert columns(workload)[1] == list(range(50))
 
 
-def test_memory_is_flat_in_the_length_of_a_trace(tmp_path):
+def test_memory_is_flat_in_the_length_of_a_trace(tmp_path, monkeypatch):
     """Surveying and playing hold a window and a batch, not the trace."""
+    monkeypatch.setattr("balancers.simulation.trace.BATCH", 512)
     peaks = []
-    for lines in (20_000, 60_000):
+    for lines in (5_000, 15_000):
         path = tmp_path / f"{lines}.gz"
         with gzip.open(path, "wt", compresslevel=1) as out:
             out.writelines(f'{{"t":{i},"k":{i}}}\n' for i in range(lines))
-        file = TraceFile(path, json_lines("t", "k"), "JSON Lines", window=1000)
+        file = TraceFile(path, json_lines("t", "k"), "JSON Lines", window=500)
         tracemalloc.start()
         workload = TraceWorkload(file, file.survey(), parse_law("deterministic"), rate=1.0)
         assert sum(len(batch.times) for batch in workload.batches()) == lines
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    assert peaks[1] < 1.3 * peaks[0]  # held, the longer one would take three times as much
+    assert peaks[1] < 1.4 * peaks[0]  # held, the longer one would take three times as much
 
 
 def test_traces_nothing_can_be_made_of(tmp_path):
