@@ -12,7 +12,7 @@ from balancers import Delta, Endpoint, Limit, Priority, Regions, Sticky, Subset,
 from balancers.core import Policy
 from balancers.health.policy import HealthPolicy
 from balancers.health.registry import HealthRegistry
-from balancers.policies import Rendezvous, RingHash, RoundRobin, registered
+from balancers.policies import PrefixAffinity, Rendezvous, RingHash, RoundRobin, registered
 from balancers.protocol import Clock
 from balancers.testing import Factory, Traits
 
@@ -33,11 +33,23 @@ ADDRESSES = (
     *(ip_address(f"172.16.0.{i}") for i in range(20)),
 )
 
+PROMPTS: tuple[object, ...] = (
+    *((1, 2, i // 4, i) for i in range(40)),
+    *(tuple(range(i, 3 * i)) for i in range(1, 20)),
+    *(f"user-{i} says " + "hello " * (i * 40) for i in range(20)),
+    *(b"\x00blob-%d" % i for i in range(10)),
+    *(i * i - 50 for i in range(10)),
+    *("", (), "\ud800", -(1 << 70), (99, -(1 << 70), b"id"), range(3, 90)),
+)
+
 OTHERWISE: dict[str, tuple[dict[str, object], Traits]] = {
     # Options for a quick build, and what a policy does otherwise by design.
     "IPHash": ({}, {"keys": ADDRESSES}),
     "JumpHash": ({}, {"weights": (1.0,), "orderless": False, "minimal": False}),
     "Maglev": ({"table_size": 1009}, {"minimal": False}),
+    # What was sent where is remembered, so prompts do not go back to an endpoint that returns,
+    # and of two that have a prompt the heavier one is the better.
+    "PrefixAffinity": ({}, {"keys": PROMPTS, "minimal": False, "weights": (1.0,)}),
 }
 """By class name; a policy that is not named is held to everything as it is."""
 
@@ -60,6 +72,11 @@ def _zones(endpoints: Any) -> ZoneAware:
 MORE: list[Held] = [
     Held("RoundRobin+health", healthy(RoundRobin), {}),
     Held("Rendezvous+health", healthy(Rendezvous), {"keyed": True}),
+    Held(
+        "PrefixAffinity bounded",
+        partial(PrefixAffinity, load_factor=1.25),
+        {"keys": PROMPTS, "fair": False, "examples": 20, "cycles": 1_000},
+    ),
     Held("RingHash bounded", partial(RingHash, load_factor=1.25), {"keyed": True}),
     Held("Priority(ZoneAware)", partial(Priority, policy=_zones), {}),
     Held("Priority(Rendezvous)", partial(Priority, policy=Rendezvous), {"keyed": True}),

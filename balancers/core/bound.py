@@ -88,8 +88,14 @@ class LoadBound:
         return cell in self._shares
 
     def excess(self, cell: Cell) -> int:
-        """Return by how much one more lease would pass the cell's cap; ≤ 0 if it has room."""
-        return self.counts[cell] + 1 - self.cap(cell)
+        """Return by how much one more lease would pass the cell's cap; ≤ 0 if it has room.
+
+        An explanation holds no lock: a cell of its view that has left meanwhile has room.
+        """
+        try:
+            return self.counts[cell] + 1 - self.cap(cell)
+        except KeyError:
+            return 0
 
     def charge(self, cell: Cell) -> None:
         """Count one more lease. O(1)."""

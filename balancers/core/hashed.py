@@ -11,6 +11,7 @@ below r. The hash does not depend on r, so while r grows each key moves once, to
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from random import Random
 from typing import Any, Unpack
 
 from balancers.core.bound import LoadBound
-from balancers.core.lease import Pick, TrackedPick
+from balancers.core.lease import FallbackPick, Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
@@ -38,19 +39,34 @@ _RAMP_SEED = 0x72616D70  # "ramp": a hash independent of the placement's own
 class _Placement:
     """A structure and the cells of its members; None stands for a member no pick may get."""
 
-    __slots__ = ("cells", "locate", "structure", "weights")
+    __slots__ = ("cells", "locate", "members", "placed", "structure", "weights")
 
     def __init__(
         self,
         structure: KeyedStructure,
         weights: dict[str, float],
-        cells: tuple[Cell | None, ...],
+        view: View,
         locate: Callable[[Any], int],
     ) -> None:
         self.structure = structure
         self.weights = weights  # in the order given, which is placement for some
-        self.cells = cells
         self.locate = locate
+        self.members = view.members
+        known = {e.hash_key: cell for e, cell in zip(view.roster, view.members, strict=True)}
+        self.placed: tuple[Cell, ...] = tuple([known[name] for name in structure.ids])
+        self.cells: tuple[Cell | None, ...] = ()
+        self.admit(view)
+
+    def admit(self, view: View) -> None:
+        """Note who are candidates. O(n)."""
+        able = set(view.cells)
+        self.cells = tuple([cell if cell in able else None for cell in self.placed])
+
+    def after(self, view: View) -> _Placement:
+        """Return the same placement of the same members, for other candidates."""
+        twin = copy.copy(self)
+        twin.admit(view)
+        return twin
 
 
 class HashPolicy(Policy):
@@ -152,15 +168,15 @@ class HashPolicy(Policy):
                 )
 
     def _build(self, view: View) -> _Placement:
-        weights = {e.hash_key: e.weight for e in view.roster if e.weight > 0.0}
         old: _Placement | None = self._view.state
+        if old is not None and old.members is view.members and self._view.roster is view.roster:
+            return old.after(view)  # health alone has changed
+        weights = {e.hash_key: e.weight for e in view.roster if e.weight > 0.0}
         if old is not None and list(old.weights.items()) == list(weights.items()):
             structure = old.structure
         else:
             structure = self._structure(weights, None if old is None else old.structure)
-        able = {e.hash_key: cell for e, cell in zip(view.endpoints, view.cells, strict=True)}
-        cells = tuple(map(able.get, structure.ids))
-        return _Placement(structure, weights, cells, self._locator(structure))
+        return _Placement(structure, weights, view, self._locator(structure))
 
     def _publish(self, view: View) -> None:
         bound = self._bound
@@ -195,6 +211,23 @@ class HashPolicy(Policy):
         placement: _Placement = view.state
         cells, locate = placement.cells, placement.locate
         return lambda key: cells[locate(key)]
+
+    def _detour(self, key: Key | None, now: float) -> Pick:
+        """Walk on from an owner that is no candidate, where nothing else is out of the ordinary."""
+        view = self._view
+        if not (key is None or view.reason or view.ramps or view.probing):
+            placement: _Placement = view.state
+            place = placement.structure.first_able(self._hashable(key), placement.cells)
+            cell = None if place is None else placement.cells[place]
+            if cell is not None:
+                pick = FallbackPick()
+                pick._started = now
+                pick.endpoint = cell.endpoint
+                pick._cell = cell
+                pick._serial = serial = next(cell.serials)
+                cell.open.add(serial)
+                return pick
+        return self._pick(key, (), 1.0, now)
 
     def _grant(
         self,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from balancers.core.ledger import Cell
     from balancers.endpoint import Endpoint
 
-__all__ = ["Hook", "Pick", "RecordedPick", "TrackedPick"]
+__all__ = ["FallbackPick", "Hook", "Pick", "RecordedPick", "TrackedPick"]
 
 
 class Hook(Protocol):
@@ -215,8 +215,8 @@ class RecordedPick(Pick):
             self._settle(self._cell.ledger.classified(error), None, None, None)
             return
         cell = self._cell
-        entry = cell.entry
-        if entry is None or not entry.quiet:
+        calm = cell.calm
+        if calm is None:
             self._settle(Outcome.SUCCESS, None, None, None)
             return
         # _settle, written out for the usual request; entry.settle would do the same.
@@ -227,7 +227,7 @@ class RecordedPick(Pick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
-        entry.pool.good += 1
+        calm.good += 1
 
 
 class TrackedPick(Pick):
@@ -280,6 +280,14 @@ class TrackedPick(Pick):
         if error is not None:
             outcome = self._cell.ledger.classified(error)
         self._settle(outcome, None, None, None)
+
+
+class FallbackPick(RecordedPick):
+    """A recorded lease on another endpoint than the key's own."""
+
+    __slots__ = ()
+
+    reason = Reason.FALLBACK
 
 
 def check_settlement(

@@ -47,6 +47,7 @@ class Cell:
             picks.
         ledger: The ledger it belongs to.
         entry: What the health registry holds of it, or None.
+        calm: Where to count a success that tells the registry nothing new; None: tell ``entry``.
         facts: What policies learn of the endpoint, by the class of the fact.
         costly: Whether a cost other than 1 was ever open.
         tell: Called with each lease that ends or responds, or None; see ``watch``.
@@ -57,6 +58,7 @@ class Cell:
 
     __slots__ = (
         "after",
+        "calm",
         "costly",
         "costs",
         "endpoint",
@@ -76,6 +78,7 @@ class Cell:
         self.costs: dict[int, float] = {}
         self.serials: count[int] = count()
         self.entry: Any = None
+        self.calm: Any = None
         self.facts: dict[type, Any] = {}
         self.costly: bool = False
         self.tell: Callable[[Pick | Cell], object] | None = None
@@ -85,6 +88,12 @@ class Cell:
     def enter(self, entry: Any) -> None:
         """Note the registry's entry of the endpoint, or that there is none."""
         self.entry = entry
+        # The registry sets ``calm``, too: where we meet, the last to write has seen both.
+        while True:
+            quiet = entry is not None and entry.quiet
+            self.calm = entry.pool if quiet else None
+            if entry is None or entry.quiet is quiet:
+                return
 
     def issue(self) -> Pick:
         """Open a plain lease of cost 1. O(1)."""
@@ -159,7 +168,7 @@ class Cell:
     def _expect_costs(self) -> None:
         # Until ``after`` forgets costs, one that is opened could outlive its lease.
         if self.after is not _forget and self.after is not _forget_and_tell:
-            self.costly = True
+            self.ledger.costly = self.costly = True
             self._set_after()
 
     def _set_after(self) -> None:
@@ -224,12 +233,13 @@ class Ledger:
         classify: Turns the exception that ended a block into an outcome.
     """
 
-    __slots__ = ("_classify", "abandoned", "cells", "clock")
+    __slots__ = ("_classify", "abandoned", "cells", "clock", "costly")
 
     def __init__(self, clock: Clock, classify: Classify | None) -> None:
         self.clock: Clock = clock
         self.cells: dict[str, Cell] = {}
         self.abandoned: list[Pick] = []
+        self.costly: bool = False  # whether any cell, present or past, ever was
         self._classify = default_classify if classify is None else classify
 
     def plan(self, endpoints: Iterable[Endpoint]) -> dict[str, Cell]:

@@ -124,9 +124,10 @@ class Membership(ABC):
         """Make the view the one that picks read; must not raise."""
         plain = self._is_plain(view)
         self._view = view
-        # A bare lease tells nobody of its end, a short cut nobody but the registry.
-        self._fast = view.state if plain and not self._hooks else None
-        self._chooser = self._shortcut(view) if plain and not self._watchers() else None
+        # A short cut tells nobody of a lease's end but the registry.
+        plain = plain and not self._watchers()
+        self._fast = view.state if plain else None
+        self._chooser = self._shortcut(view) if plain else None
 
     def _is_settled(self, view: View) -> bool:
         """Whether the view would be made the same again, its members being what they are."""
@@ -237,7 +238,7 @@ class Membership(ABC):
         cells = ledger.plan(roster)
         self._admit(roster)
         try:
-            self._hold((*before, *roster), cells)
+            self._hold((*before, *roster), {**ledger.cells, **cells})
             view = self._prepare(roster, cells)
         except BaseException:
             self._hold(before, ledger.cells)
@@ -250,14 +251,19 @@ class Membership(ABC):
         """Tell the registry whom we hold, and note its entries in the cells."""
         if self._attachment is None:
             return
-        entries = self._attachment.hold({endpoint.id: endpoint.weight for endpoint in members})
+        attachment = self._attachment
+        entries = attachment.hold({endpoint.id: endpoint.weight for endpoint in members})
+        before, attachment.cells = attachment.cells, cells
+        for name in before.keys() - cells.keys():
+            before[name].calm = None  # its late leases ask the entry, which may be dropped
         for name, cell in cells.items():
             cell.enter(entries.get(name))
 
     def _prepare(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return a view of the roster and what is built of it, changing nothing."""
-        view = view_of(roster, cells, self._panic_threshold, self._panic, self._withheld)
-        view.members = tuple(cells[endpoint.id] for endpoint in roster)
+        view = view_of(
+            roster, cells, self._panic_threshold, self._panic, self._withheld, self._view
+        )
         view.state = self._build(view)
         return view
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from balancers.core.lease import Pick
 from balancers.core.policy import Policy
 from balancers.hashing import Key
-from balancers.protocol import Outcome
+from balancers.protocol import Outcome, Reason
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -130,6 +130,16 @@ class TimedPolicy(Policy):
     def _eased(self, cell: Cell) -> None:
         """Take note that a lease has responded: its cost has left the load of the cell."""
 
+    def _lease(self, cell: Cell, cost: float, reason: Reason, now: float | None) -> Pick:
+        if type(self)._eased is not TimedPolicy._eased:
+            # A tracked lease knows nobody to tell that it has responded; a timed one does.
+            cell.watch(self._noted)
+        return super()._lease(cell, cost, reason, now)
+
+    def _noted(self, news: Pick | Cell) -> None:
+        if not isinstance(news, Pick):  # a lease that ends is learned from
+            self._eased(news)
+
     @abstractmethod
     def _timely(self, view: View) -> Timely | None:
         """Return the quickest way to a choice from this view, or None; like ``_shortcut``."""
@@ -141,7 +151,7 @@ class TimedPolicy(Policy):
         choose = self._timely_chooser
         if choose is None or key is not None or exclude or cost != 1.0 or self._abandoned:
             return self._pick(key, exclude, cost)
-        now = self._ledger.clock()
+        now = self._clock()
         registry = self._registry
         if registry is not None and now >= registry.deadline:
             return self._pick(key, exclude, cost)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from types import MappingProxyType
 from typing import Any
 
+from balancers.core.census import Census, census_of
 from balancers.core.ledger import Cell
 from balancers.endpoint import Endpoint
 from balancers.protocol import Reason
@@ -29,10 +31,12 @@ class View:
             none is ramping, or all are.
         probing: Cells of the candidates on probation: each takes a bounded number of picks.
         state: What the policy built for these candidates.
+        census: What the view was made of; None where no registry is followed.
     """
 
     __slots__ = (
         "cells",
+        "census",
         "endpoints",
         "members",
         "probing",
@@ -62,6 +66,16 @@ class View:
         self.ramps: Mapping[str, float] | dict[str, float] = ramps or {}
         self.probing: tuple[Cell, ...] = probing
         self.state: Any = None
+        self.census: Census | None = None
+
+    def weights(self) -> dict[Cell, float]:
+        """Return what loads are divided by: weights times ramps, of each candidate, > 0. O(n)."""
+        ramps = self.ramps
+        return {
+            # A ramp must not round a weight down to nothing.
+            cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
+            for cell, endpoint in zip(self.cells, self.endpoints, strict=True)
+        }
 
 
 def view_of(
@@ -70,6 +84,7 @@ def view_of(
     panic_threshold: float,
     panic: bool | None = None,
     withheld: Mapping[str, str] = _NONE,
+    before: View | None = None,
 ) -> View:
     """Sort a roster into candidates and skipped, by weight and by health.
 
@@ -83,72 +98,45 @@ def view_of(
         panic_threshold: The fraction below which health is ignored; 0: never.
         panic: What an outer level decided; None: decide here.
         withheld: Members an outer level keeps from this one, and why: id to phrase.
+        before: An earlier view; of the same roster and cells, it saves work.
 
     Runtime complexity: O(n).
     """
-    able: list[Endpoint] = []
-    enabled: list[Endpoint] = []
-    skipped: dict[str, str] = {}
-    ramps: dict[str, float] = {}
-    probing: list[Cell] = []
-    eligible_weight = enabled_weight = 0.0
-    for endpoint in roster:
-        if endpoint.weight == 0.0:
-            skipped[endpoint.id] = "weight 0"
-            continue
-        if withheld and endpoint.id in withheld:
-            skipped[endpoint.id] = withheld[endpoint.id]
-            continue
-        entry = cells[endpoint.id].entry
-        if entry is None:
-            able.append(endpoint)
-            enabled.append(endpoint)
-            eligible_weight += endpoint.weight
-            enabled_weight += endpoint.weight
-            continue
-        standing = entry.standing
-        if standing.enabled:
-            enabled.append(endpoint)
-            enabled_weight += endpoint.weight
-        if not standing.admitted:
-            skipped[endpoint.id] = standing.why
-            continue
-        able.append(endpoint)
-        if standing.probation:
-            probing.append(cells[endpoint.id])  # may be picked, but is no capacity
-            continue
-        eligible_weight += endpoint.weight
-        if standing.ramp < 1.0:
-            ramps[endpoint.id] = standing.ramp
+    census = census_of(roster, cells, withheld, None if before is None else before.census)
     if panic is None:
-        panic = eligible_weight < panic_threshold * enabled_weight
-    if panic and _fails(enabled, cells):
-        why = "too few are eligible, and the health policy fails on panic"
-        return View(roster, skipped={**{endpoint.id: why for endpoint in able}, **skipped})
-    if panic:
-        for endpoint in enabled:
-            skipped.pop(endpoint.id, None)
-        return View(
+        # Summed in the order of the roster, so that looking at a few or at all comes out alike.
+        panic = sum(census.eligible) < panic_threshold * sum(census.enabled)
+    if not panic:
+        able = census.able
+        # Everything is new: nobody has to wait for anybody.
+        all_new = len(census.ramps) == sum(able) - len(census.probing)
+        view = View(
             roster,
-            tuple(enabled),
-            tuple(cells[endpoint.id] for endpoint in enabled),
-            Reason.PANIC,
-            skipped,
+            tuple(compress(roster, able)),
+            tuple(compress(census.members, able)),
+            Reason.NORMAL,
+            census.skipped,
+            {} if all_new else census.ramps,
+            tuple(census.members[place] for place in sorted(census.probing)),
         )
-    if len(ramps) == len(able) - len(probing):
-        ramps = {}  # everything is new: nobody has to wait for anybody
-    return View(
-        roster,
-        tuple(able),
-        tuple(cells[endpoint.id] for endpoint in able),
-        Reason.NORMAL,
-        skipped,
-        ramps,
-        tuple(probing),
-    )
+    else:
+        enabled = tuple(compress(roster, census.enabled))
+        skipped = census.skipped.copy()
+        if _fails(enabled, cells):
+            why = "too few are eligible, and the health policy fails on panic"
+            skipped = {**{e.id: why for e in compress(roster, census.able)}, **skipped}
+            view = View(roster, skipped=skipped)
+        else:
+            for endpoint in enabled:
+                skipped.pop(endpoint.id, None)
+            candidates = tuple(compress(census.members, census.enabled))
+            view = View(roster, enabled, candidates, Reason.PANIC, skipped)
+    view.members = census.members
+    view.census = census if census.followed else None
+    return view
 
 
-def _fails(enabled: list[Endpoint], cells: Mapping[str, Cell]) -> bool:
+def _fails(enabled: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> bool:
     """Whether the registry these endpoints are known to would rather fail than panic."""
     entries = (cells[endpoint.id].entry for endpoint in enabled)
     return any(entry.fails_on_panic for entry in entries if entry is not None)

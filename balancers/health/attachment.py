@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from balancers.health.entry import Entry
 
@@ -15,14 +15,27 @@ if TYPE_CHECKING:
 __all__ = ["Attachment"]
 
 
+class Calm(Protocol):
+    """What a balancer keeps of an endpoint, and reads at the end of every lease.
+
+    Attributes:
+        entry: The registry's entry it stands for.
+        calm: ``entry.pool`` while ``entry.quiet``, else None: one look where that takes three.
+    """
+
+    entry: Any
+    calm: Any
+
+
 class Attachment:
     """What ``HealthRegistry.attach`` returns; the balancer owns it, the registry does not.
 
     Attributes:
         group: The membership declared.
+        cells: What the balancer keeps of each id; see ``Calm``.
     """
 
-    __slots__ = ("__weakref__", "_in_flight", "_nudge", "_refresh", "_registry", "group")
+    __slots__ = ("__weakref__", "_in_flight", "_nudge", "_refresh", "_registry", "cells", "group")
 
     def __init__(
         self,
@@ -34,6 +47,7 @@ class Attachment:
     ) -> None:
         self._registry: Engine | None = registry
         self.group: Group = group
+        self.cells: Mapping[str, Calm] = {}
         self._refresh = _loosely(refresh)
         self._nudge = self._refresh if nudge is None else _loosely(nudge)
         self._in_flight = None if in_flight is None else _loosely(in_flight)

@@ -17,7 +17,6 @@ Rules for the file:
 from __future__ import annotations
 
 import math
-import os
 import threading
 import weakref
 from collections import deque
@@ -29,6 +28,7 @@ from balancers.health.attachment import Attachment
 from balancers.health.caps import Group
 from balancers.health.entry import Entry
 from balancers.health.events import Batch, Deliveries, HealthEvent, contained
+from balancers.health.fork import enrol
 from balancers.health.machine import Machine
 from balancers.health.members import Members
 from balancers.health.passive import Passive
@@ -70,7 +70,7 @@ class Engine:
         self._members = Members(self, self._machine, self._probes)
         self._log: deque[HealthEvent] = deque(maxlen=policy.event_log)
         self._deliveries = Deliveries()
-        _alive.add(self)
+        enrol(self)
 
     # -- for balancers ---------------------------------------------------------------------
 
@@ -220,8 +220,7 @@ class Engine:
                     contained("a balancer's refresh", attachment.refresh, wait)
         finally:
             batch.ready = True
-            if batch.events:
-                self._deliveries.run()
+            self._deliveries.run()  # after a fork there may be others' left
 
     def _check(self) -> None:
         with self._lock:
@@ -232,32 +231,11 @@ class Engine:
             assert self._machine.serving == serving
 
     def _after_fork(self) -> None:
+        """Start afresh in a child: threads that were about to show a change are not here."""
         self._lock = threading.Lock()
+        for entry in self._members.entries.values():
+            self._machine.touched.update(entry.holders)
+        self.deadline = -math.inf
         self._deliveries.renew()
         if self._given_rng is None:
             self._rng.seed()
-
-
-_alive: weakref.WeakSet[Engine] = weakref.WeakSet()
-_held: list[Engine] = []
-
-
-def _before_fork() -> None:
-    # A fork in the middle of a change would leave the child half of it.
-    _held.extend(_alive)
-    for engine in _held:
-        engine._lock.acquire()
-
-
-def _in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()
-
-
-def _in_child() -> None:
-    while _held:
-        _held.pop()._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -65,8 +65,8 @@ class Entry:
     Attributes:
         id: The endpoint.
         standing: What a balancer builds its view from.
-        quiet: Whether a success says nothing new; a balancer may test it and count
-            ``pool.good`` itself instead of calling ``settle``.
+        quiet: Whether a success says nothing new; a balancer may test it (or ``Calm.calm``)
+            and count ``pool.good`` itself instead of calling ``settle``.
         pool: Counts the successes.
         live: Whether anybody holds the entry still.
     """
@@ -226,6 +226,18 @@ class Entry:
     def fails_on_panic(self) -> bool:
         """Whether a balancer with too few eligible endpoints should fail."""
         return self.registry.policy.on_panic == "fail"
+
+    def hush(self, quiet: bool) -> None:
+        """Note whether a success would change nothing, here and with every balancer."""
+        if quiet is self.quiet:
+            return
+        self.quiet = quiet
+        calm = self.pool if quiet else None
+        for group in self.holders:
+            attachment = None if group.owner is None else group.owner()
+            cell = None if attachment is None else attachment.cells.get(self.id)
+            if cell is not None and cell.entry is self:
+                cell.calm = calm
 
     def reset_detectors(self) -> None:
         """Forget the outcomes that led here."""

@@ -92,8 +92,10 @@ class Deliveries:
                 self._door.release()
 
     def renew(self) -> None:
-        """Start afresh in a forked child: the thread at the door is not here."""
+        """Start afresh in a forked child: the threads at the door, or to come, are not here."""
         self._door = threading.Lock()
+        for batch in self._queue:
+            batch.ready = True
 
 
 def contained(what: str, call: Callable[..., object], *args: object) -> None:

@@ -253,7 +253,7 @@ class Machine:
             why,
             self._until(entry),
         )
-        entry.quiet = entry.hushed()
+        entry.hush(entry.hushed())
         # What a view is built of. The first success is left out: ten thousand of them would
         # rebuild ten thousand views that show the same.
         shown = (HealthState.HEALTHY, HealthState.RAMPING)

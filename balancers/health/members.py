@@ -110,7 +110,7 @@ class Members:
             return
         entry.judges = ()
         del self.entries[entry.id]
-        entry.live = entry.quiet = False
+        entry.live = entry.quiet = False  # nobody holds it: no cell to tell
         entry.permits = []
         self._machine.agenda.drop(entry)
         self._probes.leave(entry)

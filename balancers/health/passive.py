@@ -69,7 +69,7 @@ class Passive:
                 self._asked(entry, asked, at)
             else:
                 self._failure(entry, asked, at)
-            entry.quiet = entry.hushed()
+            entry.hush(entry.hushed())
         elif entry.state is HealthState.EJECTED:
             self._asked(entry, asked, at)
 

@@ -1,119 +1,30 @@
 """``ThreadProber`` and ``AsyncProber`` at work: bounds, timeouts, ends, and a live fleet."""
 
 import asyncio
-import gc
-import inspect
-import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
-from random import Random
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from live_fleet import (
+    PATIENCE,
+    QUICK,
+    Watch,
+    asyncly,
+    loop,
+    open_files,
+    states,
+    threads,
+    tracking,
+    turmoil,
+)
 from probe_servers import HttpServer
 
-from balancers import Outcome
 from balancers.adapters.probe import Answer, AsyncProber, HttpCheck, TcpCheck, ThreadProber
-from balancers.health import HealthPolicy, HealthRegistry, HealthState
-from balancers.policies import RoundRobin
-
-QUICK = HealthPolicy(
-    probe_interval=0.1,
-    probe_fast_interval=0.02,
-    probe_timeout=0.1,
-    fall=2,
-    minimum_healthy_time=0.1,
-    slow_start=0.1,
-    ejection_time=0.2,
-)
-PATIENCE = 30.0
-"""Seconds after which a test gives up waiting; none waits for time to pass."""
-
-
-def asyncly(check: Callable[[str], Any]) -> Callable[[str], Awaitable[Any]]:
-    """Make a coroutine function of a function."""
-
-    async def ask(name: str) -> Any:
-        return check(name)
-
-    return ask
-
-
-@contextmanager
-def threads(registry: HealthRegistry, check: Any, concurrency: int = 16) -> Iterator[None]:
-    """Probe with threads."""
-    with ThreadProber(registry, check, concurrency=concurrency):
-        yield
-
-
-@contextmanager
-def loop(registry: HealthRegistry, check: Any, concurrency: int = 16) -> Iterator[None]:
-    """Probe on an event loop of a thread's own."""
-    if not hasattr(check, "run_async") and not inspect.iscoroutinefunction(check):
-        check = asyncly(check)
-    stop = asyncio.Event()
-    ready = threading.Event()
-    kept: list[asyncio.AbstractEventLoop] = []
-    left: list[asyncio.Task[Any]] = []
-
-    async def main() -> None:
-        kept.append(asyncio.get_running_loop())
-        async with AsyncProber(registry, check, concurrency=concurrency):
-            ready.set()
-            await stop.wait()
-        left.extend(asyncio.all_tasks() - {asyncio.current_task()})
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    assert ready.wait(PATIENCE)
-    try:
-        yield
-    finally:
-        kept[0].call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-        assert left == []
-
+from balancers.health import HealthRegistry, HealthState
 
 both = pytest.mark.parametrize("prober", [threads, loop])
-
-
-class Watch:
-    """Lets a test wait until the registry says something."""
-
-    def __init__(self, registry: HealthRegistry) -> None:
-        self._registry = registry
-        self._changed = threading.Condition()
-        registry.subscribe(self._wake)
-
-    def _wake(self, event: object) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    def until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-        end = time.monotonic() + patience
-        while not holds():
-            left = end - time.monotonic()
-            assert left > 0.0, self._registry.snapshot()
-            with self._changed:
-                self._changed.wait(min(0.02, left))
-
-
-def tracking(*names: str, policy: HealthPolicy = QUICK) -> tuple[HealthRegistry, Watch]:
-    """Return a registry that tracks the names, and a way to wait for it."""
-    registry = HealthRegistry(policy)
-    registry.track(names)
-    return registry, Watch(registry)
-
-
-def states(registry: HealthRegistry) -> dict[str, str]:
-    """State by id."""
-    return {name: seen["state"] for name, seen in registry.snapshot()["endpoints"].items()}
 
 
 @both
@@ -290,94 +201,30 @@ def test_bad_arguments(check: Any, concurrency: Any) -> None:
         ThreadProber(registry, asyncly(lambda name: True))
 
 
-BACK = ("probation", "ramping", "healthy")
-"""States in which an endpoint gets traffic again."""
-
-
-def open_files() -> int:
-    """Files and sockets this process has open, 0 where nobody can tell."""
-    gc.collect()
-    place = Path("/proc/self/fd")
-    return len(list(place.iterdir())) if place.is_dir() else 0
-
-
-def request(balancer: RoundRobin) -> str:
-    """Send one real request where the balancer says; return where that was."""
-    pick = balancer.pick()
-    host, _, port = pick.endpoint.id.rpartition(":")
-    line = HTTPConnection(host, int(port), timeout=5.0)
-    try:
-        line.request("GET", "/", headers={"Connection": "close"})
-        line.getresponse().read()
-    except (OSError, HTTPException):
-        pick.done(Outcome.FAILURE)
-    else:
-        pick.done()
-    finally:
-        line.close()
-    return pick.endpoint.id
-
-
 @both
 def test_live_fleet(prober: Any) -> None:
-    """Servers killed and restarted at random, probed and used: once found, dead ones get no pick.
+    """Servers killed and restarted, probed and used: once found, dead ones get no pick.
 
-    By default 12 servers and 6 incidents; BALANCERS_LIVE=50 is fifty servers and 60 incidents,
-    about a minute.
+    ``nox -s live`` does it with fifty servers for a minute.
     """
-    size = int(os.environ.get("BALANCERS_LIVE", "12"))
-    incidents = 6 if size == 12 else 60
     open_before = open_files()
-    rng = Random(4)
-    # A timeout no healthy server misses, however busy the machine; ejections that outlast the
-    # time probes take to agree with them.
+    # Ejections outlast the time probes take to agree with them.
     policy = QUICK.but(
-        probe_timeout=1.0,
-        probe_interval=1.0,
-        ejection_time=2.5,
-        ejection_time_max=2.5,
+        probe_timeout=0.25,
+        probe_interval=0.25,
+        probe_unhealthy_interval=0.05,
+        ejection_time=1.0,
+        ejection_time_max=1.0,
         max_ejected=0.9,
     )
-    with ExitStack() as stack:
-        servers = {s.id: s for s in
-                   (stack.enter_context(HttpServer.running()) for _ in range(size))}  # fmt: skip
-        registry = HealthRegistry(policy)
-        watch = Watch(registry)
-        balancer = RoundRobin(list(servers), health=registry)
-        stack.enter_context(prober(registry, HttpCheck("/healthz")))
-        watch.until(lambda: set(states(registry).values()) == {"healthy"})
-        dead: set[str] = set()
-        to_dead = 0
-        found = Counter[str]()
-        for _ in range(incidents):
-            if len(dead) < size // 3 and (not dead or rng.random() < 0.6):
-                name = rng.choice(sorted(set(servers) - dead))
-                servers[name].kill()
-                dead.add(name)
-                while (state := states(registry)[name]) not in ("unhealthy", "ejected"):
-                    request(balancer)
-                found[state] += 1
-            else:
-                name = rng.choice(sorted(dead))
-                watch.until(lambda name=name: states(registry)[name] == "unhealthy")
-                servers[name].start()
-                dead.remove(name)
-                watch.until(lambda name=name: states(registry)[name] in BACK)
-            to_dead += sum(request(balancer) in dead for _ in range(2 * size))
-        for name in dead:
-            watch.until(lambda name=name: states(registry)[name] == "unhealthy")
-            servers[name].start()
+    incidents = iter(range(2))
+    live = turmoil(
+        prober, size=5, policy=policy, goes_on=lambda live: next(incidents, None) is not None
+    )
 
-        def whole() -> bool:
-            request(balancer)
-            return set(states(registry).values()) == {"healthy"}
-
-        watch.until(whole)
-        picks = Counter(request(balancer) for _ in range(3 * size))
-
-        assert to_dead == 0
-        assert set(picks.values()) == {3}
-        assert picks.keys() == servers.keys()
-        assert all(seen.in_flight == 0 for seen in balancer.snapshot().endpoints)
-        registry._check()
+    assert live.kills >= 1
+    assert live.to_dead == 0
+    assert live.early == []
+    assert len(live.last) == 5
+    assert set(live.last.values()) == {3}
     assert open_files() <= open_before + 2

@@ -1,10 +1,13 @@
 """The registry under threads: nobody waits who must not, nothing is lost, order is kept."""
 
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 from health_models import CALM, FakeBalancer, registry_at
@@ -248,6 +251,84 @@ def test_forked_child_has_a_registry_that_works() -> None:
         stop.set()
         for thread in threads:
             thread.join(10.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_fork_waits_for_the_change_another_thread_is_in() -> None:
+    """Forked while a thread holds the lock half way through a change, the child has all of it."""
+    registry, _ = registry_at(CALM.but(consecutive_failures=1))
+    inside, go_on = threading.Event(), threading.Event()
+    forked: list[bool] = []
+
+    class Late(FakeBalancer):
+        """Does not come to show a change before the fork."""
+
+        def _refresh(self) -> None:
+            while not forked:
+                time.sleep(0.001)
+            super()._refresh()
+
+    balancer = Late(registry, dict.fromkeys("abcd", 1.0))
+    told: list[str] = []
+    registry.subscribe(lambda event: told.append(event.id))
+    enter = registry._machine._enter
+
+    def slowly(*args: Any) -> None:
+        inside.set()
+        go_on.wait(30.0)
+        enter(*args)
+
+    registry._machine._enter = slowly  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: registry.record("a", Outcome.FAILURE))
+    thread.start()
+    assert inside.wait(30.0)
+    threading.Timer(0.05, go_on.set).start()
+    child = os.fork()
+    forked.append(True)
+    if child == 0:
+        try:
+            registry._machine._enter = enter  # type: ignore[method-assign]
+            registry._check()
+            assert registry.deadline == -math.inf
+            registry.advance(0.0)  # what a pick does: the thread that should is not here
+            assert not balancer.view["a"].admitted
+            assert told == ["a"]
+            registry.record("b", Outcome.FAILURE)
+            os._exit(0 if told == ["a", "b"] else 1)
+        except BaseException:
+            os._exit(2)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    thread.join(30.0)
+
+    assert code == 0
+    assert told == ["a"]
+    assert not balancer.view["a"].admitted
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_two_threads_may_fork_at_once() -> None:
+    """Each fork holds what it took, and gives back no more than that."""
+    registry, _ = registry_at()
+    registry.track(["a", "b"])
+    codes: list[int] = []
+
+    def fork() -> None:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                try:
+                    registry.record_probe("a", ok=True)
+                    os._exit(0)
+                except BaseException:
+                    os._exit(2)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    together(fork, fork, fork)
+    assert codes == [0] * 15
+    assert registry.record_probe("b", ok=True)
+    assert not registry._lock.locked()
 
 
 def test_own_rng_is_redrawn_in_a_child_and_a_given_one_is_not() -> None:
