@@ -85,9 +85,12 @@ def floor_cycle(steps: int = KEYS) -> Batch:
 
 
 def measure(
-    names: list[str], sizes: list[int], kinds: list[str], rounds: int, steps: int
+    names: list[str], sizes: list[int], kinds: list[str], rounds: int, steps: int, held: int = 0
 ) -> Iterator[tuple[str, str, dict[int, Timing | None]]]:
-    """Yield policy, kind of weights, and a timing by n: None where it takes no such weights."""
+    """Yield policy, kind of weights, and a timing by n: None where it takes no such weights.
+
+    Meanwhile ``held`` leases for each endpoint are open.
+    """
     for policy in map(policy_named, names):
         for kind in kinds:
             row: dict[int, Timing | None] = {}
@@ -97,9 +100,13 @@ def measure(
                 except InvalidEndpointError:
                     row[n] = None
                     continue
+                keys = keys_of(policy, held * n) or [None] * (held * n)
+                leases = [balancer.pick(key) for key in keys]
                 floor = sized(floor_cycle, limit=steps)
                 side = sized(partial(cycle, policy, balancer), limit=steps)
                 row[n] = contest(floor, {"cycle": side}, rounds=rounds)["cycle"]
+                for lease in leases:
+                    lease.done()
             yield policy.__name__, kind, row
 
 
@@ -112,6 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=KEYS, help=f"cycles in a batch, at most ({KEYS})"
     )
+    parser.add_argument(
+        "--held", type=int, default=0, metavar="K", help="leases open for each endpoint (0)"
+    )
     parser.add_argument("--ns", action="store_true", help="nanoseconds beside the ratios")
 
 
@@ -120,11 +130,13 @@ def run(options: argparse.Namespace) -> None:
     names = options.policies or list(registered())
     rows = []
     for policy, kind, row in measure(
-        names, options.sizes, options.weights, options.rounds, options.steps
+        names, options.sizes, options.weights, options.rounds, options.steps, options.held
     ):
         print(f"  {policy}, {kind} weights", file=sys.stderr, flush=True)
         rows.append([policy, kind, *(_shown(timing, options.ns) for timing in row.values())])
     print("`with balancer.pick(): pass` in units of `floor cycle`, best of interleaved batches\n")
+    if options.held:
+        print(f"{options.held} leases open for each endpoint\n")
     print("? = best and median ratio disagree by more than 5 %: measure again\n")
     print(table(["policy", "weights", *(f"n = {n:,}" for n in options.sizes)], rows, text=2))
 

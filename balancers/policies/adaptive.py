@@ -34,11 +34,12 @@ from math import exp, log
 from random import Random
 from threading import Lock
 from types import TracebackType
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.reported import ReportedWeights
 from balancers.core.timed import TimedPick, TimedPolicy, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
@@ -46,6 +47,7 @@ from balancers.hashing import Key
 from balancers.protocol import Outcome, Reason
 from balancers.structures.changes import compare
 from balancers.structures.cost_estimate import (
+    FAMILIAR,
     LEAST_LATENCY,
     LEAST_LOG,
     MEMORY,
@@ -54,6 +56,7 @@ from balancers.structures.cost_estimate import (
 )
 from balancers.structures.ewma import checked_decay
 from balancers.structures.gauge import Gauge
+from balancers.structures.reported_load import ReportedLoad
 from balancers.structures.score_board import BURST, ScoreBoard
 from balancers.structures.share_cap import checked_cap
 
@@ -61,9 +64,6 @@ __all__ = ["Adaptive"]
 
 LONGEST_HOLD = 300.0
 """Seconds up to which a server's ``retry_after`` is believed."""
-
-
-_NOBODY: tuple[float, Gauge[Any]] = (0.0, Gauge(None, 0, (), CostEstimate(), 0.0))
 
 
 class _AdaptivePick(TimedPick):
@@ -120,11 +120,16 @@ class _AdaptivePick(TimedPick):
                 pool.weight = 1.0 / (pool.samples + 1)
             estimate.at = now
             estimate.samples = samples = estimate.samples + 1
-            weight = elapsed / (pool.decay + elapsed)
+            span = gauge.gap
+            if elapsed < span:
+                span = elapsed
+            weight = span / (pool.decay + span)
             if weight * samples < 1.0:
                 weight = 1.0 / samples
             mean = estimate.log_latency
             estimate.log_latency = mean = mean + weight * (sample - mean)
+            if samples < FAMILIAR:
+                mean += (pool.log_latency - mean) / (samples + 1)
             gauge.score = score = mean - gauge.log_weight
             if board.fresh:
                 board.settle_floor()
@@ -150,6 +155,7 @@ class Adaptive(TimedPolicy):
         choices: Candidates drawn, beside the best remembered, from those not heard of yet, ≥ 1.
         decay: Memory of the estimates in seconds, finite and > 0.
         share_cap: κ: how many times its share an endpoint may get, finite and > 1.
+        reported_load: How far weights follow ``done(load=…)``; None: not at all.
         options: What every balancer takes; see ``Policy``.
 
     Raises:
@@ -165,12 +171,15 @@ class Adaptive(TimedPolicy):
         choices: int = 3,
         decay: float = 10.0,
         share_cap: float = 2.0,
+        reported_load: ReportedLoad | None = None,
         **options: Unpack[Options],
     ) -> None:
         if isinstance(choices, bool) or not isinstance(choices, int):
             raise TypeError(f"choices is an int, not {choices!r}")
         if choices < 1:
             raise ValueError(f"choices must be ≥ 1, not {choices}")
+        self._reported = None if reported_load is None else ReportedWeights(reported_load)
+        self._given: dict[Cell, float] = {}  # weights configured, times their ramps
         self._lock = Lock()  # guards _board
         # Settlements that found the lock taken: cell, time, latency, success, hold.
         self._news: list[tuple[Cell, float, float, bool | None, float]] = []
@@ -205,18 +214,21 @@ class Adaptive(TimedPolicy):
                 board.wake(now)
             heap = board.heap
             gauge: Gauge[Cell] | None
-            entry = heap[0] if len(heap) > 2 else _NOBODY
-            gauge = entry[1]
-            if gauge.entry is entry and now < board.trials.next and not board.costly:
+            if now < board.trials.next and len(heap) > 2 and not board.costly:
+                entry = heap[0]
+                gauge = entry[1]
                 load = len(gauge.open)
                 score = gauge.score + (log(load + 1.0) if load else gauge.bonus)
                 if (
-                    score < heap[1][0]
+                    gauge.entry is entry
+                    and score < heap[1][0]
                     and score < heap[2][0]
                     and (not board.fresh or score < board.floor)
                 ):
                     if score != entry[0]:
                         heap[0] = gauge.entry = score, gauge
+                    gauge.gap = now - gauge.picked
+                    gauge.picked = now
                     cap.credit = credit = credit + cap.rate
                     tokens = gauge.tokens + gauge.weight * (credit - gauge.mark)
                     if tokens > BURST:
@@ -247,7 +259,8 @@ class Adaptive(TimedPolicy):
             lock.release()
 
     def _timely(self, view: View) -> Timely | None:
-        self._quick_board = self._board
+        if self._reported is None:  # the quick way out knows of no load
+            self._quick_board = self._board
         return None
 
     def _grant(
@@ -301,6 +314,14 @@ class Adaptive(TimedPolicy):
         hold = 0.0 if retry_after is None else min(retry_after, LONGEST_HOLD)
         self._news.append((cell, now, latency, success, hold))
         self._catch_up_if_free()
+        reported = self._reported
+        due = reported is not None and reported.learn(cell, now, outcome, load)
+        if reported and due and self._lock.acquire(False):  # if taken, the next one will do
+            try:
+                weights = reported.weights(self._given, now)
+                self._board.change(compare(self._board.gauges, weights), _facts, now)
+            finally:
+                self._lock.release()
 
     def _eased(self, cell: Cell) -> None:
         self._news.append((cell, self._ledger.clock(), 0.0, None, 0.0))
@@ -325,19 +346,14 @@ class Adaptive(TimedPolicy):
             board.settle(cell, now, latency, success, hold)
 
     def _publish(self, view: View) -> None:
-        ramps = view.ramps
-        weights = {
-            # A ramp must not round a weight down to nothing.
-            cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
-            for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
-        }
+        given = view.weights()
         now = self._ledger.clock()
-        changes = compare(
-            self._board.gauges, weights
-        )  # only an update changes members: no lock yet
+        weights = given if self._reported is None else self._reported.weights(given, now)
+        changes = compare(self._board.gauges, weights)  # only an update changes members: no lock
         with self._lock:
             self._catch_up()
             self._quick_board = None
+            self._given = given
             self._board.change(changes, _facts, now)
             super()._publish(view)
 
@@ -367,7 +383,8 @@ class Adaptive(TimedPolicy):
         gauge = self._board.gauges.get(cell)
         if gauge is None:
             return {}
-        return {
+        details = self._reported.details(cell, self._ledger.clock()) if self._reported else {}
+        return details | {
             "errors": gauge.estimate.errors,
             "samples": gauge.estimate.samples,
             "tokens": self._board.cap.tokens(gauge),

@@ -32,7 +32,7 @@ from collections.abc import Collection, Iterable
 from math import floor, fsum
 from random import Random
 from threading import Lock
-from typing import ClassVar, Unpack
+from typing import ClassVar, NamedTuple, Unpack
 
 from balancers.core.lease import Pick, RecordedPick
 from balancers.core.ledger import Cell
@@ -48,6 +48,9 @@ from balancers.structures.score_heap import ScoreEntry, ScoreHeap
 
 __all__ = ["LeastConnections"]
 
+_FEW = 8
+"""A heap in use follows up to one change in so many members; beyond that one is built."""
+
 
 class _FiledPick(Pick):
     """A plain lease that knows where its cell was filed, which spares a look-up at its end."""
@@ -56,6 +59,13 @@ class _FiledPick(Pick):
 
     _entry: ScoreEntry[Cell]
     _heap: ScoreHeap[Cell] | None
+
+
+class _Exchange(NamedTuple):
+    """A health change: who is no candidate any more, and who is one again, at which weight."""
+
+    gone: list[Cell]
+    come: dict[Cell, float]
 
 
 class LeastConnections(Policy):
@@ -79,7 +89,7 @@ class LeastConnections(Policy):
         # One bound method for all cells: it stays in the processor's cache.
         self._tell = self._told.append
         self._building = False
-        self._missed: set[Cell] = set()
+        self._missed: dict[Cell, None] = {}  # ordered, unlike a set, whatever the process
         self._heap: LoadHeap[Cell] = LoadHeap({}, _load)
         self._by_load: ScoreHeap[Cell] | None = None  # _heap's, where the quick path will do
         self._joiners: Joiners[Cell] = Joiners()
@@ -138,9 +148,13 @@ class LeastConnections(Policy):
             pick._cell = cell
             pick._serial = serial = next(cell.serials)
             cell.open.add(serial)
+        except LookupError:
+            pass  # the membership was emptied before the lock was ours
+        else:
             return pick
         finally:
             lock.release()
+        return self._pick(key, exclude, cost)
 
     def _grant(
         self,
@@ -193,7 +207,7 @@ class LeastConnections(Policy):
             heap = self._heap.copy()
             for news in self._told:
                 heap.fell(_cell_of(news))
-            waiting = set(self._joiners.passed_over)
+            waiting = list(self._joiners.passed_over)
         cells = self._ledger.cells
         # In an order that does not depend on the process, as ties are drawn by position.
         aside = [cells[name] for name in sorted(cells.keys() & exclude)]
@@ -211,24 +225,60 @@ class LeastConnections(Policy):
         while told:
             cell = _cell_of(told.pop())
             if self._building:
-                self._missed.add(cell)
+                self._missed[cell] = None
             fell(cell)
 
-    def _build(self, view: View) -> LoadHeap[Cell]:
-        self._missed = set()
+    def _build(self, view: View) -> LoadHeap[Cell] | _Exchange:
+        return self._exchange(view) or self._filed(view)
+
+    def _filed(self, view: View) -> LoadHeap[Cell]:
+        """Return a heap of the candidates, made aside."""
+        self._missed = {}
         self._building = True
-        ramps = view.ramps
-        return LoadHeap(
-            {
-                # A ramp must not round a weight down to nothing.
-                cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
+        return LoadHeap(view.weights(), _load)
+
+    def _exchange(self, view: View) -> _Exchange | None:
+        """Return what a health change comes to, if the heap in use can follow it."""
+        heap = self._heap
+        if self._view.roster is not view.roster or view.ramps or self._view.ramps:
+            return None
+        able = set(view.cells)
+        gone = [cell for cell in heap.weights if cell not in able]
+        if len(gone) * _FEW > len(able):
+            return None
+        come: dict[Cell, float] = {}
+        if len(able) > len(heap.weights) - len(gone):
+            if len(able) - len(heap.weights) > len(able) // _FEW:
+                return None
+            known = heap.weights
+            come = {
+                cell: endpoint.weight
                 for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
-            },
-            _load,
-        )
+                if cell not in known
+            }
+        return _Exchange(gone, come) if heap.knows(come) else None
+
+    def _follow(self, exchange: _Exchange) -> LoadHeap[Cell]:
+        """Let the heap in use follow a health change, under the lock."""
+        heap = self._heap
+        for cell in exchange.gone:
+            cell.unwatch(self._tell)
+        for cell in exchange.come:
+            cell.watch(self._tell)  # before its load is read: what falls later is told
+        heap.exchange(exchange.gone, exchange.come)
+        self._joiners.change(exchange.come, exchange.gone, fsum(heap.weights.values()))
+        return heap
 
     def _publish(self, view: View) -> None:
-        heap: LoadHeap[Cell] = view.state
+        if isinstance(view.state, _Exchange):
+            with self._lock:
+                view.state = heap = self._follow(view.state)
+                self._building = False
+                self._missed = {}
+                self._by_load = None if self._joiners else heap.by_load
+                super()._publish(view)
+            return
+        heap = view.state
         with self._lock:
             before = self._heap.weights
             for cell in before:
@@ -237,12 +287,12 @@ class LeastConnections(Policy):
             for cell in heap.weights:
                 if self._tell not in cell.tellers:
                     cell.watch(self._tell)
-                    self._missed.add(cell)
+                    self._missed[cell] = None
             # Loads that fell after the heap had read them, and before anybody could tell it.
             for cell in self._missed:
                 heap.fell(cell)
             self._building = False
-            self._missed = set()
+            self._missed = {}
             joined = {c: weight for c, weight in heap.weights.items() if c not in before}
             if len(joined) == len(heap.weights):
                 joined = {}  # everybody is new: nobody has to wait for anybody
@@ -259,7 +309,7 @@ class LeastConnections(Policy):
         self._lock = Lock()
         self._joiners = Joiners()
         # Whoever held the lock may have left the heap half changed.
-        self._view.state = self._build(self._view)
+        self._view.state = self._filed(self._view)
         self._publish(self._view)
 
     def _score(self, cell: Cell, cost: float) -> float | None:

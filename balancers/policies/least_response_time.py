@@ -15,9 +15,10 @@ Avoid when:
     the mean. ``Adaptive`` bounds both.
 
 Cost:
-    A pick and a settlement each take one private lock for O(log n) work, amortised; with costs
-    other than 1 a pick is O(n). All estimates fade by one factor, so their order is free of time
-    and a heap keeps it.
+    A pick and a settlement each take one private lock for O(log n) work, amortised; a settlement
+    that finds it taken leaves its news to the next one. With costs other than 1 a pick is O(n).
+    All estimates fade by one factor, so their order is free of time and a heap keeps it; see
+    ``balancers.structures.rank_board``.
 
 Source:
     least_time in nginx Plus, "fastest response" elsewhere; the fading after Finagle.
@@ -25,21 +26,23 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sized
 from math import exp, floor, log
 from random import Random
 from threading import Lock
+from types import TracebackType
 from typing import ClassVar, Unpack
 
+from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.timed import TimedPolicy, Timely
+from balancers.core.timed import TimedPick, TimedPolicy, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome
 from balancers.structures.ewma import LEAST, Ewma, FadingEwma, checked_decay
-from balancers.structures.score_heap import ScoreHeap
+from balancers.structures.rank_board import RankBoard, RankPlace
 
 __all__ = ["LeastResponseTime"]
 
@@ -55,65 +58,67 @@ LONGEST_RETRY = 300.0
 _PENDING = 1e9  # seconds: more than any latency; only the load tells two such apart
 
 
-class _Board:
-    """The candidates by rank; needs the policy's lock.
+class _RankedPick(TimedPick):
+    """A timed lease that knows the place of its endpoint."""
 
-    Invariants:
-        1. ``known`` files those that have answered, ``pending`` those that owe their first
-           answer, each by at most its true rank; ``fresh`` those that have no request yet.
-        2. A rank is log(latency · (load + 1)/weight) + t/decay, which holds for any time t; the
-           latency counts as 1 where there is no answer yet, at the time it joined.
-    """
+    __slots__ = ("_place",)
 
-    __slots__ = ("fresh", "joined", "known", "pending", "weights")
+    _place: RankPlace[Cell]
+    _policy: LeastResponseTime
 
-    def __init__(self, weights: Mapping[Cell, float], joined: Mapping[Cell, float]) -> None:
-        self.weights = weights
-        self.joined = joined  # time over decay
-        self.known: ScoreHeap[Cell] = ScoreHeap()
-        self.fresh: ScoreHeap[Cell] = ScoreHeap()
-        self.pending: ScoreHeap[Cell] = ScoreHeap()
-        for cell in weights:
-            self.file(cell)
-
-    def file(self, cell: Cell) -> None:
-        """File a candidate where it belongs now; strangers are ignored. O(log n)."""
-        if cell not in self.weights:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        cell = self._cell
+        entry = cell.entry
+        policy = self._policy
+        place = self._place
+        board = policy._quick_board
+        estimate = place.estimate
+        if (
+            error is not None
+            or cell.costly
+            or (entry is not None and not entry.quiet)
+            or place.board is not board
+            or estimate is None
+            or not policy._lock.acquire(False)
+        ):
+            super().__exit__(kind, error, trace)
             return
-        heap = self._heap_of(cell)
-        for other in (self.fresh, self.pending):
-            if other is not heap and cell in other:
-                other.remove(cell)
-        heap.place(cell, self.rank(cell))
-
-    def rank(self, cell: Cell) -> float:
-        """Return the rank of a candidate for a request of cost 1; see the second invariant."""
-        share = (len(cell.open) + 1.0) / self.weights[cell]
-        estimate = _estimate(cell)
-        return log(share) + (self.joined[cell] if estimate is None else estimate.rank)
-
-    def lowest(self, heap: ScoreHeap[Cell], draw: Callable[[], float]) -> Cell | None:
-        """Return one of the lowest true rank, ties by chance. Amortised O(log n)."""
-        while heap:
-            cell = heap.draw(draw)
-            rank = self.rank(cell)
-            if rank == heap.score(cell):
-                return cell
-            heap.place(cell, rank)
-        return None
-
-    def _heap_of(self, cell: Cell) -> ScoreHeap[Cell]:
-        if _estimate(cell) is not None:
-            return self.known
-        return self.pending if cell.open else self.fresh
-
-    def copy(self) -> _Board:
-        """Return a board that chooses what this one would. O(n)."""
-        twin = _Board({}, {})
-        twin.weights, twin.joined = self.weights, self.joined
-        twin.known, twin.fresh = self.known.copy(), self.fresh.copy()
-        twin.pending = self.pending.copy()
-        return twin
+        # TimedPick.__exit__, _catch_up, FadingEwma.observe and RankBoard.file, written out for the
+        # usual request.
+        try:
+            try:
+                cell.open.remove(self._serial)
+            except KeyError:
+                return
+            if cell.after is not None:
+                cell.after(self)
+            self._serial = -1
+            if entry is not None:
+                entry.pool.good += 1
+            now = cell.ledger.clock()
+            latency = now - self._started
+            if latency < 0.0:
+                latency = 0.0
+            policy._mean.observe(latency, now)
+            value, stamp = estimate._state or (latency, now)
+            if now < stamp:
+                now = stamp
+            decay = estimate.decay
+            keep = exp((stamp - now) / decay)
+            value = value * keep + latency * (1.0 - keep)
+            estimate._state = value, now
+            estimate.rank = rank = log(value or LEAST) + now / decay
+            load = len(place.open)
+            rank += log((load + 1.0) / place.weight) if load else place.idle
+            if place.entry is None or rank < place.entry[0]:
+                board.push(place, rank)
+        finally:
+            policy._lock.release()
 
 
 class LeastResponseTime(TimedPolicy):
@@ -142,13 +147,55 @@ class LeastResponseTime(TimedPolicy):
         self._lock = Lock()  # guards _board and _mean
         # Settlements that found it taken: cell, time, outcome, latency, retry_after.
         self._news: list[tuple[Cell, float, Outcome, float, float | None]] = []
-        self._board = _Board({}, {})
-        self._missed: set[Cell] | None = None  # who settled while a view is being published
+        self._board: RankBoard[Cell] = RankBoard({}, {}, _facts)
+        # The board, where a pick is a choice and a lease, and nothing more.
+        self._quick_board: RankBoard[Cell] | None = None
+        self._missed: list[Cell] | None = None  # who settled while a view is being published
         self._costly = False  # whether other costs than 1 were seen: then a pick scans
         super().__init__(endpoints, **options)
 
+    def pick(
+        self, key: Key | None = None, *, exclude: Collection[str] = (), cost: float = 1.0
+    ) -> Pick:
+        """Lease the endpoint of the least latency × load. Amortised O(log n)."""
+        board = self._quick_board
+        if board is None or key is not None or exclude or cost != 1.0 or self._abandoned:
+            return self._pick(key, exclude, cost)
+        now = self._clock()
+        registry = self._registry
+        if registry is not None and now >= registry.deadline:
+            return self._pick(key, exclude, cost)
+        lock = self._lock
+        lock.acquire()  # half the price of `with`
+        try:
+            if self._news:
+                self._catch_up()
+            board = self._quick_board
+            if board is not None and not self._costly:
+                typical = self._typical() if board.fresh.entries else 0.0
+                place = board.least(typical, self._rng.random)
+            else:
+                place = None
+            if place is not None:
+                if place.estimate is None:
+                    place.board.taken(place)
+                cell = place.item
+                pick = _RankedPick()
+                pick.endpoint = cell.endpoint
+                pick._policy = self
+                pick._place = place
+                pick._started = now
+                pick._cell = cell
+                pick._serial = serial = next(cell.serials)
+                cell.open.add(serial)
+                return pick
+        finally:
+            lock.release()
+        return self._pick(key, exclude, cost)
+
     def _timely(self, view: View) -> Timely | None:
-        return lambda now: None if self._costly else self._cheapest(now, self._rng, (), 1.0)
+        self._quick_board = self._board
+        return None
 
     def _choose(
         self,
@@ -181,45 +228,28 @@ class LeastResponseTime(TimedPolicy):
         with self._lock:
             self._catch_up()
             cell = self._best_of(self._board, now, rng, out, cost)
-            if cell is not None and cell in self._board.fresh:
-                # It is about to hold its one request.
-                self._board.fresh.remove(cell)
-                self._board.pending.place(cell, self._board.rank(cell))
+            if cell is not None:
+                self._board.taken(self._board.places[cell])
             return cell
 
     def _best_of(
-        self, board: _Board, now: float, rng: Random, out: Collection[Cell], cost: float
+        self, board: RankBoard[Cell], now: float, rng: Random, out: Collection[Cell], cost: float
     ) -> Cell | None:
         if cost != 1.0:
             self._costly = True
         if self._costly:
             return self._scanned(board, now, rng, out, cost)
-        aside = [cell for cell in out if cell in board.weights]
-        for cell in aside:
-            for heap in (board.known, board.fresh, board.pending):
-                if cell in heap:
-                    heap.remove(cell)
-        known = board.lowest(board.known, rng.random)
-        fresh = board.lowest(board.fresh, rng.random)
-        if known is None and fresh is None:
-            found = board.lowest(board.pending, rng.random)
-        elif known is None or fresh is None:
-            found = known or fresh
-        else:
-            typical = log(self._typical())
-            found = fresh if typical + board.rank(fresh) <= board.rank(known) else known
-        for cell in aside:
-            board.file(cell)
-        return found
+        place = board.least(self._typical(), rng.random, out)
+        return None if place is None else place.item
 
     def _scanned(
-        self, board: _Board, now: float, rng: Random, out: Collection[Cell], cost: float
+        self, board: RankBoard[Cell], now: float, rng: Random, out: Collection[Cell], cost: float
     ) -> Cell | None:
         """Return the best by looking at every candidate: loads are any numbers. O(n)."""
         barred = set(out)
         values = {
-            cell: self._value(cell, now, (cell.load + cost) / weight)
-            for cell, weight in board.weights.items()
+            cell: self._value(place, now, (cell.load + cost) / place.weight)
+            for cell, place in board.places.items()
             if cell not in barred
         }
         if not values:
@@ -228,20 +258,20 @@ class LeastResponseTime(TimedPolicy):
         tied = [cell for cell, value in values.items() if value == least]
         return tied[floor(rng.random() * len(tied))] if len(tied) > 1 else tied[0]
 
-    def _value(self, cell: Cell, now: float, share: float) -> float:
+    def _value(self, place: RankPlace[Cell], now: float, share: float) -> float:
         """Return latency × share, share being (load + cost)/weight; unheard of: the mean."""
-        estimate = _estimate(cell)
+        estimate = place.estimate
         if estimate is not None:
-            return max(estimate.read(now) or 0.0, LEAST) * share
-        if cell.open:
+            return (estimate.read(now) or 0.0) * share
+        if place.open:
             return _PENDING * share
-        waited = now - self._board.joined[cell] * self._decay
-        return self._typical() * exp(-waited / self._decay) * share
+        waited = now - place.joined * self._decay
+        return exp(self._typical() - waited / self._decay) * share
 
     def _typical(self) -> float:
-        """Return the latency the unheard of are taken for, in seconds."""
+        """Return the logarithm of the latency the unheard of are taken for, in seconds."""
         mean = self._mean.value
-        return 1.0 if mean is None else max(mean, LEAST)
+        return 0.0 if mean is None else log(mean or LEAST)
 
     def _learn_at(
         self,
@@ -284,35 +314,37 @@ class LeastResponseTime(TimedPolicy):
                     estimate.observe_peak(max(latency, FAILURE_LATENCY, mean), now)
                 if retry_after is not None:
                     estimate.observe_peak(min(retry_after, LONGEST_RETRY), now)
-            self._board.file(cell)
+            self._board.file(cell, _estimate(cell))
             if self._missed is not None:
-                self._missed.add(cell)
+                self._missed.append(cell)
 
     def _new_estimate(self) -> FadingEwma:
         return FadingEwma(self._decay)
 
     def _build(self, view: View) -> dict[Cell, float]:
-        ramps = view.ramps
-        return {
-            # A ramp must not round a weight down to nothing.
-            cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight
-            for cell, endpoint in zip(view.cells, view.endpoints, strict=True)
-        }
+        return view.weights()
 
     def _publish(self, view: View) -> None:
         now = self._ledger.clock() / self._decay
-        before = self._board.joined
-        missed: set[Cell] = set()
-        self._missed = missed
-        board = _Board(view.state, {cell: before.get(cell, now) for cell in view.state})
+        before = self._board.places
+        missed: list[Cell] = []
+        with self._lock:
+            self._quick_board = None  # settlements are to be heard of while the board is built
+            self._missed = missed
+        joined = {cell: before[cell].joined if cell in before else now for cell in view.state}
+        board = RankBoard(view.state, joined, _facts)
         with self._lock:
             self._catch_up()
             # Those that settled while the board was built aside.
             for cell in missed:
-                board.file(cell)
+                board.file(cell, _estimate(cell))
             self._missed = None
             self._board = board
             super()._publish(view)
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._quick_board = None
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
@@ -325,12 +357,16 @@ class LeastResponseTime(TimedPolicy):
         return None if estimate is None else estimate.read(self._ledger.clock())
 
     def _score(self, cell: Cell, cost: float) -> float | None:
-        weight = self._board.weights.get(cell)
-        if weight is None:
+        place = self._board.places.get(cell)
+        if place is None:
             return None
-        return self._value(cell, self._ledger.clock(), (cell.load + cost) / weight)
+        return self._value(place, self._ledger.clock(), (cell.load + cost) / place.weight)
 
 
 def _estimate(cell: Cell) -> FadingEwma | None:
     """Return what is known of a cell's latency, None before its first answer."""
     return cell.facts.get(FadingEwma)
+
+
+def _facts(cell: Cell) -> tuple[Sized, FadingEwma | None]:
+    return cell.open, _estimate(cell)

@@ -17,7 +17,9 @@ Avoid when:
     must not be drawn together (see ``PowerOfTwoChoices``). ``Adaptive`` handles both.
 
 Cost:
-    O(1) a pick, one random number and no lock; one exponential a candidate; O(n) an update.
+    O(1) a pick and no lock: one random number with equal weights, two with unequal ones, a
+    logarithm for each candidate that holds requests. An answer costs a logarithm and, where it is
+    good news, an exponential. An update is O(n).
 
 Source:
     Finagle's P2CPeakEwma for the rule; projection on read and failures as peaks after linkerd's
@@ -88,6 +90,8 @@ class _PeakPick(TimedPick):
             entry.pool.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
+        if latency < 0.0:
+            latency = 0.0
         peak = self._peak
         state = peak._state
         if state is not None and latency < state[0]:
@@ -99,15 +103,45 @@ class _PeakPick(TimedPick):
 
 
 class _Places:
-    """The candidates and their estimates, for two choices among equal weights."""
+    """The candidates and their estimates, for two choices.
 
-    __slots__ = ("cells", "pairs", "peaks", "rest")
+    Attributes:
+        pairs: Number of ordered pairs; 0 where weights differ and ``sampler`` draws.
+        weights: Where they differ, what loads are divided by.
+        idle: The logarithms of 1/weight.
+    """
 
-    def __init__(self, cells: tuple[Cell, ...], peaks: tuple[PeakEwmaCell, ...]) -> None:
-        self.cells = cells
+    __slots__ = (
+        "aliases",
+        "cells",
+        "cuts",
+        "idle",
+        "leases",
+        "pairs",
+        "peaks",
+        "rest",
+        "sampler",
+        "weights",
+    )
+
+    def __init__(self, candidates: Candidates, peaks: tuple[PeakEwmaCell, ...]) -> None:
+        cells = self.cells = candidates.cells
+        # With many endpoints memory is what takes time: this spares a look at the cell that loses.
+        self.leases = [cell.open for cell in cells]
         self.peaks = peaks
         self.rest = len(cells) - 1
-        self.pairs = len(cells) * self.rest  # ordered pairs
+        self.pairs = 0
+        self.cuts: tuple[float, ...] = ()
+        self.aliases: tuple[int, ...] = ()
+        self.weights: list[float] = []
+        self.idle: list[float] = []
+        sampler = self.sampler = candidates.sampler
+        if sampler is None:
+            self.pairs = len(cells) * self.rest
+        else:
+            self.cuts, self.aliases = sampler.table.cuts, sampler.table.aliases
+            self.weights = [candidates.weights[cell] for cell in cells]
+            self.idle = [log(1.0 / weight) for weight in self.weights]
 
 
 class PeakEwma(TimedPolicy, ChoicePolicy):
@@ -144,30 +178,36 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         quick = self._places
         if quick is None or key is not None or exclude or cost != 1.0 or self._abandoned:
             return self._pick(key, exclude, cost)
-        now = self._ledger.clock()
+        now = self._clock()
         registry = self._registry
         if registry is not None and now >= registry.deadline:
             return self._pick(key, exclude, cost)
-        # Candidates.draw and _values for two equal weights and unit costs, written out.
-        cells, peaks, rest = quick.cells, quick.peaks, quick.rest
-        draw = floor(self._rng.random() * quick.pairs)
-        second = draw % rest
-        first = draw // rest
-        if second >= first:
-            second += 1
-        cell, peak = cells[first], peaks[first]
-        other, rival = cells[second], peaks[second]
-        mine, theirs = peak.rank, rival.rank
-        if mine == inf or theirs == inf or cell.costly or other.costly:
-            shares = [cell.load + 1.0, other.load + 1.0]
-            mine, theirs = self._weighed((cell, other), shares, now)
+        pairs = quick.pairs
+        if pairs:
+            # Candidates.draw and _values for two equal weights and unit costs, written out.
+            leases, peaks, rest = quick.leases, quick.peaks, quick.rest
+            draw = floor(self._rng.random() * pairs)
+            second = draw % rest
+            first = draw // rest
+            if second >= first:
+                second += 1
+            peak, rival = peaks[first], peaks[second]
+            mine, theirs = peak.rank, rival.rank
+            if mine == inf or theirs == inf or self._ledger.costly:
+                cell, other = quick.cells[first], quick.cells[second]
+                shares = [cell.load + 1.0, other.load + 1.0]
+                mine, theirs = self._weighed((cell, other), shares, now)
+            else:
+                if load := len(leases[first]):
+                    mine += log(load + 1.0)
+                if load := len(leases[second]):
+                    theirs += log(load + 1.0)
+            if theirs < mine:
+                first, peak = second, rival
         else:
-            if load := len(cell.open):
-                mine += log(load + 1.0)
-            if load := len(other.open):
-                theirs += log(load + 1.0)
-        if theirs < mine:
-            cell, peak = other, rival
+            first = self._better(quick, now)
+            peak = quick.peaks[first]
+        cell = quick.cells[first]
         pick = _PeakPick()
         pick.endpoint = cell.endpoint
         pick._policy = self
@@ -180,9 +220,41 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
 
     def _timely(self, view: View) -> Timely | None:
         candidates: Candidates = view.state
-        if self._choices == 2 and candidates.uniform and candidates.pairs:
-            self._places = _Places(view.cells, tuple(map(self._peak, view.cells)))
+        if self._choices == 2 and candidates.pairs:
+            self._places = _Places(candidates, tuple(map(self._peak, view.cells)))
         return None
+
+    def _better(self, quick: _Places, now: float) -> int:
+        """Return the place of the better of two drawn by weight, for unit costs."""
+        # DistinctSampler.draw_indices, ChoicePolicy._best and _values, written out.
+        random, cuts, aliases = self._rng.random, quick.cuts, quick.aliases
+        point = random() * len(cuts)
+        first = int(point)
+        if point >= cuts[first]:
+            first = aliases[first]
+        point = random() * len(cuts)
+        second = int(point)
+        if point >= cuts[second]:
+            second = aliases[second]
+        if second == first:
+            assert quick.sampler is not None
+            second = quick.sampler.draw_other(self._rng, first, 1)
+        mine, theirs = quick.peaks[first].rank, quick.peaks[second].rank
+        if mine == inf or theirs == inf or self._ledger.costly:
+            cell, other = quick.cells[first], quick.cells[second]
+            shares = [
+                (cell.load + 1.0) / quick.weights[first],
+                (other.load + 1.0) / quick.weights[second],
+            ]
+            mine, theirs = self._weighed((cell, other), shares, now)
+        else:
+            # The quotient first: what is equal must stay so in the logarithm.
+            load = len(quick.leases[first])
+            mine += log((load + 1.0) / quick.weights[first]) if load else quick.idle[first]
+            load = len(quick.leases[second])
+            theirs += log((load + 1.0) / quick.weights[second]) if load else quick.idle[second]
+        # The heavier one tends to come first, so that a tie needs a draw of its own.
+        return second if theirs < mine or (theirs == mine and random() >= 0.5) else first
 
     def _publish(self, view: View) -> None:
         self._places = None

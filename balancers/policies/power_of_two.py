@@ -17,7 +17,8 @@ Avoid when:
     ``Adaptive`` is not.
 
 Cost:
-    O(1) a pick, one random number and no lock; O(n) an update.
+    O(1) a pick and no lock, one random number with equal weights, two with unequal ones; O(n)
+    an update.
 
 Source:
     Azar, Broder, Karlin, Upfal 1994; Mitzenmacher 1996; Berenbrink et al. 2000 for the heavily
@@ -54,10 +55,11 @@ class PowerOfTwoChoices(ChoicePolicy):
         candidates: Candidates = view.state
         if self._choices != 2 or not candidates.pairs:
             return super()._shortcut(view)
-        cells, sampler, weights = candidates.cells, candidates.sampler, candidates.weights
+        cells, sampler, ledger = candidates.cells, candidates.sampler, self._ledger
+        # With many endpoints memory is what takes time: this spares a look at the cell that loses.
+        leases = [cell.open for cell in cells]
         rng, random = self._rng, self._rng.random
         pairs, rest = candidates.pairs, len(cells) - 1
-        draw_weighted = None if sampler is None else sampler.draw_indices
 
         # What _choose does, written out for two candidates and unit costs.
 
@@ -65,22 +67,41 @@ class PowerOfTwoChoices(ChoicePolicy):
             draw = floor(random() * pairs)
             second = draw % rest
             first = draw // rest
-            cell = cells[first]
-            other = cells[second + 1 if second >= first else second]
-            if cell.costly or other.costly:
-                return other if other.load < cell.load else cell
-            return other if len(other.open) < len(cell.open) else cell
+            if second >= first:
+                second += 1
+            if ledger.costly:
+                return cells[second if _load(cells[second]) < _load(cells[first]) else first]
+            return cells[second if len(leases[second]) < len(leases[first]) else first]
+
+        if sampler is None:
+            return choose_equal
+        cuts, aliases, size = sampler.table.cuts, sampler.table.aliases, len(cells)
+        weights = [candidates.weights[cell] for cell in cells]
+        draw_other = sampler.draw_other
 
         def choose_weighted(key: None) -> Cell:
-            assert draw_weighted is not None
-            first, second = draw_weighted(rng, 2)
-            cell, other = cells[first], cells[second]
-            value = (_load(cell) + 1.0) / weights[cell]
-            rival = (_load(other) + 1.0) / weights[other]
+            point = random() * size
+            first = int(point)
+            if point >= cuts[first]:
+                first = aliases[first]
+            point = random() * size
+            second = int(point)
+            if point >= cuts[second]:
+                second = aliases[second]
+            if second == first:
+                second = draw_other(rng, first, 1)
+            if ledger.costly:
+                value = (_load(cells[first]) + 1.0) / weights[first]
+                rival = (_load(cells[second]) + 1.0) / weights[second]
+            else:
+                value = (len(leases[first]) + 1.0) / weights[first]
+                rival = (len(leases[second]) + 1.0) / weights[second]
             # The heavier one tends to come first, so that a tie needs a draw of its own.
-            return other if rival < value or (rival == value and random() >= 0.5) else cell
+            if rival < value or (rival == value and random() >= 0.5):
+                first = second
+            return cells[first]
 
-        return choose_equal if draw_weighted is None else choose_weighted
+        return choose_weighted
 
     def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
         if candidates.uniform:

@@ -8,16 +8,23 @@ Guarantees:
     the lag: under any sequence of weights on fixed members lag stays within
     [−(1 − D), H_n + 1]. The arithmetic is exact, for any float weights.
 
+    With ``reported_load`` weights are capacities as the servers report them: the requests a
+    server answers over the utilisation it reports, errors counted as utilisation (gRFC A58; see
+    ``balancers.structures.reported_load``). They change once a period, lag carried.
+
 Use when:
-    Endpoints differ in capacity by known factors and requests cost about the same.
+    Endpoints differ in capacity by known factors and requests cost about the same. Or when
+    servers report their utilisation: tell it by ``done(load=…)`` and give ``reported_load``.
 
 Avoid when:
-    The factors are guesses or change with load: a load-aware policy measures them.
+    The factors are guesses or change with load and nobody reports it: a load-aware policy
+    measures them.
 
 Cost:
     O(log n) a pick amortised: turns are made 64 or more at a time under one private lock, and
     taken without it. O(1) where the weights are integers that sum to at most 65,536, whose cycle
-    is laid out once. O(n log n) an update, the lock held while it carries the lags.
+    is laid out once. O(n log n) an update, the lock held while it carries the lags. With
+    ``reported_load`` every settlement is learned from, and one of them each period updates.
 
 Source:
     Tijdeman, "The chairman assignment problem", 1980; see ``balancers.structures.chairman``.
@@ -31,13 +38,17 @@ from random import Random
 from threading import Lock
 from typing import ClassVar, Unpack
 
+from balancers.core.lease import TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
+from balancers.core.reported import ReportedWeights
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
+from balancers.protocol import Outcome
 from balancers.structures.chairman import MAX_PHASE, ChairmanSchedule
+from balancers.structures.reported_load import ReportedLoad
 
 __all__ = ["WeightedRoundRobin"]
 
@@ -186,6 +197,7 @@ class WeightedRoundRobin(Policy):
         endpoints: The membership.
         phase: The step of the schedule to start from, 0..2³²; None draws one by the rng, so
             that a fleet restarting together does not begin at the same endpoint.
+        reported_load: How far to believe ``done(load=…)``; None: not at all.
         options: What every balancer takes; see ``Policy``.
     """
 
@@ -196,6 +208,7 @@ class WeightedRoundRobin(Policy):
         endpoints: Iterable[EndpointLike],
         *,
         phase: int | None = None,
+        reported_load: ReportedLoad | None = None,
         **options: Unpack[Options],
     ) -> None:
         if phase is not None:
@@ -204,7 +217,9 @@ class WeightedRoundRobin(Policy):
             if not 0 <= phase <= MAX_PHASE:
                 raise ValueError(f"phase must be within 0..2**32, not {phase}")
         self._phase = phase
+        self._reported = None if reported_load is None else ReportedWeights(reported_load)
         self._turns = _Turns()
+        self._given: dict[Cell, float] = {}  # weights configured, times their ramps
         self._begun = False
         super().__init__(endpoints, **options)
 
@@ -248,11 +263,11 @@ class WeightedRoundRobin(Policy):
     def _publish(self, view: View) -> None:
         turns = self._turns
         cells = {cell.endpoint.id: cell for cell in view.cells}
-        weights = {
-            endpoint.id: endpoint.weight * view.ramps.get(endpoint.id, 1.0)
-            for endpoint in view.endpoints
-        }
+        given = view.weights()
+        now = self._ledger.clock()
         with turns.lock:
+            self._given = given
+            weights = self._weights(now)
             if self._begun or not weights:
                 turns.change(weights, cells)
             else:
@@ -260,6 +275,35 @@ class WeightedRoundRobin(Policy):
                 turns.begin(weights, cells, self._first_step())
             view.state = turns.lap
             super()._publish(view)
+
+    def _learns(self) -> bool:
+        return self._reported is not None
+
+    def _learn(
+        self,
+        pick: TrackedPick,
+        outcome: Outcome,
+        latency: float | None,
+        load: float | None,
+        retry_after: float | None,
+    ) -> None:
+        reported = self._reported
+        if reported is None:
+            return
+        now = self._ledger.clock()
+        # A settlement must not wait: where the lock is taken, the next one will do.
+        if reported.learn(pick._cell, now, outcome, load) and self._turns.lock.acquire(False):
+            try:
+                self._turns.change(self._weights(now), self._turns.cells)
+            finally:
+                self._turns.lock.release()
+
+    def _weights(self, now: float) -> dict[str, float]:
+        """Return the weights to go by; needs the lock."""
+        given = self._given
+        if self._reported is not None:
+            given = self._reported.weights(given, now)
+        return {cell.endpoint.id: weight for cell, weight in given.items()}
 
     def _first_step(self) -> int:
         return self._rng.randrange(MAX_PHASE + 1) if self._phase is None else self._phase
@@ -277,6 +321,11 @@ class WeightedRoundRobin(Policy):
         if self._phase is None:
             self._begun = False
             self._publish(self._view)
+
+    def _cell_details(self, cell: Cell) -> Mapping[str, float]:
+        if self._reported is None:
+            return {}
+        return self._reported.details(cell, self._ledger.clock())
 
     def _details(self) -> Mapping[str, float]:
         return {"cycle": float(len(self._turns.cycle or ()))}

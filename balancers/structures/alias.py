@@ -57,7 +57,17 @@ class AliasTable:
     def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
         checked = as_weights(weights)
         self.ids = tuple(checked)
-        whole = exact_integers(checked.values())
+        self._lay(exact_integers(checked.values()))
+
+    @classmethod
+    def of_integers(cls, ids: Iterable[str], whole: list[int]) -> AliasTable:
+        """Return the table of ids with these integer weights, both known to be good. O(n)."""
+        table = cls.__new__(cls)
+        table.ids = tuple(ids)
+        table._lay(whole)
+        return table
+
+    def _lay(self, whole: list[int]) -> None:
         self._positive = any(whole)
         self.cuts, self.aliases = _pack(whole)
 
@@ -110,10 +120,12 @@ def _pack(whole: list[int]) -> tuple[tuple[float, ...], tuple[int, ...]]:
     topped up by one with more. In integers nothing is left over at the end by rounding.
     """
     n = len(whole)
-    total = sum(whole)
-    rest = [weight * n for weight in whole]
     cuts = [position + 1.0 for position in range(n)]
     aliases = list(range(n))
+    if len(set(whole)) == 1:
+        return tuple(cuts), tuple(aliases)
+    total = sum(whole)
+    rest = [weight * n for weight in whole]
     poor = [position for position in range(n) if rest[position] < total]
     rich = [position for position in range(n) if rest[position] > total]
     while poor:

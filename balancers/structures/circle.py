@@ -6,7 +6,7 @@ from abc import abstractmethod
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import ClassVar, Self
 
 from balancers.hashing import Key
@@ -75,18 +75,31 @@ class Circle(KeyedStructure):
         rank = self._rank_of(key)
         first = owners[rank]
         yield first
-        left = sum(1 for weight in self.weights.values() if weight) - 1
-        if not left:
-            return
         seen = {first}
-        # The sentinel repeats the first point's member, so running over it is harmless.
-        for owner in chain(islice(owners, rank + 1, None), islice(owners, rank)):
+        members = len(self.weights)
+        # The sentinel repeats the first point's member, so running over it is harmless. Ranks
+        # are counted because ``islice`` would step over all points before the key's.
+        for at in chain(range(rank + 1, len(owners)), range(rank)):
+            if len(seen) == members:
+                return
+            owner = owners[at]
             if owner not in seen:
                 yield owner
-                left -= 1
-                if not left:
-                    return
                 seen.add(owner)
+
+    def first_able(self, key: Key, able: Sequence[object]) -> int | None:
+        """Return the first of :meth:`walk_indices` for which ``able`` has no None, if there is one.
+
+        Runtime complexity: That of ``locate``, and O(1) expected while most are able.
+        """
+        owners = self._owners
+        if owners:
+            rank = self._rank_of(key)
+            for at in chain(range(rank, len(owners)), range(rank)):
+                owner = owners[at]
+                if able[owner] is not None:
+                    return owner
+        return None
 
     def arcs(self) -> dict[str, int]:
         """Return id -> how many of the circle's ``size`` positions it owns.

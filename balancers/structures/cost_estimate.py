@@ -1,9 +1,12 @@
 """What an endpoint's answers say a request to it costs: a typical latency, and a price for errors.
 
 The typical latency is the mean of the *logarithm*, so that one slow request in a heavy tail is
-not mistaken for a slow endpoint, while a tenfold slowdown still adds 2.3. A sample dt seconds
-after the one before weighs dt/(decay + dt), or 1/k if it is the k-th, whichever is more: the plain
-mean at first, then a memory of about ``decay``, and an old estimate yields to fresh news.
+not mistaken for a slow endpoint, while a tenfold slowdown still adds 2.3. A sample weighs
+dt/(decay + dt), or 1/k if it is the k-th, whichever is more: the plain mean at first, then a
+memory of about ``decay``, and an old estimate yields to fresh news. dt is the time since the
+answer before, or between the last two picks, whichever is less. An answer that is late because
+its request was large, and those that had to wait behind it and come all at once, then tell no
+more than any others, although they follow a long silence.
 
 An error's speed is never good news: it may raise the typical latency, not lower it. Its price is a
 multiple of the pool's typical latency, so that an endpoint that fails fast is never cheap. Two
@@ -121,7 +124,9 @@ class CostEstimate:
         """The typical latency in seconds, or None before the first answer."""
         return exp(self.log_latency) if self.samples else None
 
-    def learn(self, now: float, latency: float, success: bool, pool: PoolEstimate) -> None:
+    def learn(
+        self, now: float, latency: float, success: bool, pool: PoolEstimate, gap: float = inf
+    ) -> None:
         """Take an answer into account; ``price`` is to follow.
 
         Args:
@@ -129,6 +134,7 @@ class CostEstimate:
             latency: Seconds the answer took, ≥ 0.
             success: Whether it was none of the endpoint's errors.
             pool: The pool's estimate; a success goes into it as well.
+            gap: Seconds between the last two picks of the endpoint, ≥ 0.
 
         Runtime complexity: O(1).
         """
@@ -137,8 +143,8 @@ class CostEstimate:
         samples = self.samples
         if elapsed - latency > STALE:
             samples = 0
-        weight = elapsed / (pool.decay + elapsed) if elapsed > 0.0 else 0.0
-        weight = max(weight, 1.0 / (samples + 1))
+        span = max(0.0, min(elapsed, gap))
+        weight = max(span / (pool.decay + span), 1.0 / (samples + 1))
         if success:
             pool.learn(sample)
             self.log_latency += weight * (sample - self.log_latency)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from math import log
+from math import inf, log
 from typing import Generic, TypeVar
 
 from balancers.structures.cost_estimate import CostEstimate
@@ -25,12 +25,14 @@ class Gauge(Bucket, Generic[Item]):
         score: Logarithm of the cost of a request over weight; meaningless while it is unknown.
         log_weight: Logarithm of the weight.
         steady: Whether the next success can be taken note of the quick way: nothing of its past
-            but a good many latencies counts.
+            but latencies counts.
         entry: Its live entry among the remembered, or None.
         spot: Its place among the fresh, or -1.
         held: Until when it asked to be left alone; 0 if it did not.
         bonus: What its score is lowered by while it is idle, ≤ 0; see ``Turns``.
         blame: Its mean share of errors as the board has last counted it.
+        picked: Time of its last pick, seconds; -infinity before the first.
+        gap: Seconds between its last two picks; infinity before the second.
     """
 
     __slots__ = (
@@ -38,11 +40,13 @@ class Gauge(Bucket, Generic[Item]):
         "bonus",
         "entry",
         "estimate",
+        "gap",
         "held",
         "item",
         "known",
         "log_weight",
         "open",
+        "picked",
         "score",
         "spot",
         "steady",
@@ -64,6 +68,8 @@ class Gauge(Bucket, Generic[Item]):
         self.held: float = 0.0
         self.blame: float = 0.0
         self.bonus: float = 0.0
+        self.picked: float = -inf
+        self.gap: float = inf
 
     @property
     def log_cost(self) -> float:
@@ -85,4 +91,5 @@ class Gauge(Bucket, Generic[Item]):
         twin.known, twin.score, twin.log_weight = self.known, self.score, self.log_weight
         twin.spot, twin.held = self.spot, self.held
         twin.blame, twin.bonus = self.blame, self.bonus
+        twin.picked, twin.gap = self.picked, self.gap
         return twin

@@ -35,7 +35,7 @@ class Joiners(Generic[Item]):
         burst: Picks it may take beyond that, ≥ 1.
 
     Attributes:
-        passed_over: The newcomers that are waiting for their bucket to fill.
+        passed_over: The newcomers that are waiting for their bucket to fill, in order.
     """
 
     __slots__ = ("_buckets", "_cap", "_free", "_serial", "_total", "passed_over")
@@ -43,9 +43,9 @@ class Joiners(Generic[Item]):
     def __init__(self, cap: float = 2.0, burst: float = 8.0) -> None:
         self._cap = ShareCap(cap, burst)
         self._buckets: dict[Item, _Newcomer[Item]] = {}
-        self._free: set[Item] = set()
+        self._free: dict[Item, None] = {}  # ordered, unlike a set, whatever the process
         self._serial = 0
-        self.passed_over: set[Item] = set()
+        self.passed_over: dict[Item, None] = {}
 
     def change(self, joined: dict[Item, float], left: Iterable[Item], total: float) -> None:
         """Take note of newcomers with their weights, of leavers, and of the whole pool's weight."""
@@ -58,7 +58,7 @@ class Joiners(Generic[Item]):
             bucket.weight = weight
             bucket.mark = self._cap.credit
             self._buckets[item] = bucket
-            self._free.add(item)
+            self._free[item] = None
         self._cap.rate = self._cap.cap / total if total > 0.0 else 0.0
 
     def chosen(self, item: Item, anybody: bool = True) -> bool:
@@ -75,8 +75,8 @@ class Joiners(Generic[Item]):
         if bucket is not None:
             if not self._cap.spend(bucket):
                 return False
-            self._free.discard(item)
-            self.passed_over.add(item)
+            self._free.pop(item, None)
+            self.passed_over[item] = None
             return True
         self._cap.credit += self._cap.rate
         if anybody:
@@ -93,8 +93,8 @@ class Joiners(Generic[Item]):
         for bucket in self._cap.refilled():
             item = cast("_Newcomer[Item]", bucket).item
             if self._buckets.get(item) is bucket:
-                self.passed_over.discard(item)
-                self._free.add(item)
+                self.passed_over.pop(item, None)
+                self._free[item] = None
                 found.append(item)
         return found
 
@@ -102,8 +102,8 @@ class Joiners(Generic[Item]):
         bucket = self._buckets.pop(item, None)
         if bucket is not None:
             bucket.barred = False  # the bucket that comes back full is nobody's
-        self._free.discard(item)
-        self.passed_over.discard(item)
+        self._free.pop(item, None)
+        self.passed_over.pop(item, None)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -115,6 +115,6 @@ class Joiners(Generic[Item]):
         return f"<{type(self).__name__}: {len(self)}, {len(self.passed_over)} passed over>"
 
     def _check(self) -> None:
-        assert self._free.isdisjoint(self.passed_over)
-        assert self._free | self.passed_over == self._buckets.keys()
+        assert self._free.keys().isdisjoint(self.passed_over)
+        assert self._free.keys() | self.passed_over.keys() == self._buckets.keys()
         assert all(self._buckets[item].barred for item in self.passed_over)

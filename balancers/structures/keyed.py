@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import index as as_index
 from typing import Any, ClassVar, Self
@@ -51,6 +51,15 @@ class KeyedStructure(ABC):
         Lazy: the owner costs what ``locate`` costs, and nobody pays for candidates not asked for.
         Yields every member of positive weight; nothing if there is none.
         """
+
+    def first_able(self, key: Key, able: Sequence[object]) -> int | None:
+        """Return the first of :meth:`walk_indices` for which ``able`` has no None, if there is one.
+
+        Args:
+            key: Text, bytes or integer.
+            able: Something, or None, for each position in ``ids``.
+        """
+        return next((at for at in self.walk_indices(key) if able[at] is not None), None)
 
     @abstractmethod
     def shares(self) -> dict[str, float]:

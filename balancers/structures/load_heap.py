@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from fractions import Fraction
+from itertools import islice
 from math import floor
 from typing import Generic, TypeVar, cast
 
@@ -53,7 +54,17 @@ class LoadHeap(Generic[Item]):
         InvalidEndpointError: For an id given twice or a weight out of range.
     """
 
-    __slots__ = ("_load", "_loads", "_shift", "_units", "aside", "classes", "one", "weights")
+    __slots__ = (
+        "_given",
+        "_load",
+        "_loads",
+        "_shift",
+        "_units",
+        "aside",
+        "classes",
+        "one",
+        "weights",
+    )
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class LoadHeap(Generic[Item]):
         self.aside: set[Item] = set()
         self._units: dict[Item, int] | None = None
         self._shift = 0
+        self._given = self.weights  # those it was made of
         self.one: ScoreHeap[Item] | None = None
         self.classes: dict[float, ScoreHeap[Item]] = {}
         self._file_all()
@@ -135,6 +147,36 @@ class LoadHeap(Generic[Item]):
         if entry is None or rank < entry.score:
             heap.place(item, rank)
 
+    def knows(self, items: Mapping[Item, float]) -> bool:
+        """Whether ``exchange`` can take in these items at these weights."""
+        if self._units is None and self.one is not None:
+            return set(items.values()) <= set(islice(self.weights.values(), 1))
+        return self._given.items() >= items.items()
+
+    def exchange(self, gone: Iterable[Item], come: Mapping[Item, float]) -> None:
+        """Let members go and others in, which it ``knows``; nobody else is filed anew.
+
+        Runtime complexity: O(log n) each, and a copy of the weights.
+        """
+        weights = self.weights.copy()
+        for item in gone:
+            if item in self.aside:
+                self.aside.discard(item)
+            else:
+                self._heap_of(item).remove(item)
+            del weights[item]
+        if self.one is not None:
+            self.one = self.one.renewed()
+        weights.update(come)
+        self.weights = weights  # a copy of the heap may still read the old ones
+        for item in come:
+            rank = self._rank(item)  # may split the heap, which files everybody
+            heap = self.one
+            if heap is None:
+                heap = self.classes.setdefault(weights[item], ScoreHeap())
+            if item not in heap:
+                heap.place(item, rank)
+
     def charge(self, item: Item, cost: float = 1) -> None:
         """Add ``cost`` to a load the heap keeps itself; KeyError for a stranger. O(1)."""
         self._loads[item] = _exact(self._loads[item] + _exact(cost))
@@ -163,6 +205,7 @@ class LoadHeap(Generic[Item]):
         """Return a heap that draws what this one would, by the same rng; loads shared. O(n)."""
         twin: LoadHeap[Item] = LoadHeap.__new__(LoadHeap)
         twin.weights, twin._units, twin._shift = self.weights, self._units, self._shift
+        twin._given = self._given
         twin._load, twin._loads, twin.aside = self._load, self._loads, set(self.aside)
         twin.one = None if self.one is None else self.one.copy()
         twin.classes = {weight: heap.copy() for weight, heap in self.classes.items()}

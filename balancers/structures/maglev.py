@@ -99,23 +99,44 @@ class MaglevTable(PrimeTable, BulkStructure):
         Runtime complexity: O(1) for the owner, O(1) expected for each next one while few have
         been seen, O(M) for all.
         """
-        left = sum(1 for weight in self.weights.values() if weight)
-        if not left:
-            return
         table, size = self._table, self.size
+        if not isinstance(table, array):  # an EmptyTable
+            return
+        members = len(self.weights)
         digest = hash128(key, self.seed)
         at = digest % size
         step = (digest >> 64) % (size - 1) + 1
         seen = set()
-        while left:
+        for _ in range(size):
             owner = table[at]
             if owner not in seen:
                 yield owner
                 seen.add(owner)
-                left -= 1
+                if len(seen) == members:
+                    return
             at += step
             if at >= size:
                 at -= size
+
+    def first_able(self, key: Key, able: Sequence[object]) -> int | None:
+        """Return the first of :meth:`walk_indices` for which ``able`` has no None, if there is one.
+
+        Runtime complexity: That of ``locate``, and O(1) expected while most are able.
+        """
+        table, size = self._table, self.size
+        if not isinstance(table, array):  # an EmptyTable
+            return None
+        digest = hash128(key, self.seed)
+        at = digest % size
+        step = (digest >> 64) % (size - 1) + 1
+        for _ in range(size):
+            owner: int = table[at]
+            if able[owner] is not None:
+                return owner
+            at += step
+            if at >= size:
+                at -= size
+        return None
 
     def _owners_of_text(self, keys: Sequence[str]) -> list[str]:
         table, ids, size, seed = self._table, self.ids, self.size, self.seed

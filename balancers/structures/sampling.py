@@ -91,8 +91,11 @@ class DistinctSampler:
 
     def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
         checked = as_weights(weights)
-        self.table = AliasTable(checked)
-        self._whole = exact_integers(checked.values())
+        values = checked.values()
+        # Equal ones, which are the usual case, need no arithmetic.
+        equal = len(set(values)) == 1 and 0.0 not in values
+        self._whole = [1] * len(values) if equal else exact_integers(values)
+        self.table = AliasTable.of_integers(checked, self._whole)
         self._prefix = list(accumulate(self._whole))
         self.count = sum(1 for weight in self._whole if weight)
 
@@ -139,6 +142,24 @@ class DistinctSampler:
             repeats = 0
             sample.append(index)
         return sample
+
+    def draw_other(self, rng: Random, first: int, repeats: int = 0) -> int:
+        """Return the second position of a sample of two that begins with ``first``.
+
+        For whoever writes out the usual case of :meth:`draw_indices` for two: both draw alike.
+
+        Args:
+            rng: As there.
+            first: The position drawn first; others must have a positive weight.
+            repeats: How often ``first`` has been drawn again already.
+
+        Runtime complexity: O(1) expected where no item weighs nearly everything, else O(log n).
+        """
+        for _ in range(repeats, MAX_REPEATS):
+            index = self.table.draw_index(rng)
+            if index != first:
+                return index
+        return self.draw_rest(rng, (first,))
 
     def draw_rest(self, rng: Random, sample: Collection[int]) -> int:
         """Return the position of one more item, drawn by weight from everything but ``sample``.

@@ -27,10 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sized
 from math import floor, inf, log
+from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
 from balancers.structures.changes import Changes
-from balancers.structures.cost_estimate import FAMILIAR, CostEstimate, PoolEstimate
+from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
 from balancers.structures.error_rate import ErrorRate
 from balancers.structures.gauge import Gauge
 from balancers.structures.remembered import Remembered
@@ -41,6 +42,8 @@ from balancers.structures.turns import BONUS, Turns
 __all__ = ["ScoreBoard"]
 
 Item = TypeVar("Item", bound=Hashable)
+
+_weight = attrgetter("weight")
 
 BURST = 8.0
 """Tokens a bucket holds: picks an endpoint may get beyond its capped share."""
@@ -204,6 +207,8 @@ class ScoreBoard(Generic[Item]):
                     return None
         if gauge.spot >= 0:
             self._take_from_fresh(gauge)
+        gauge.gap = now - gauge.picked
+        gauge.picked = now
         if self.cap.spend(gauge):
             self.bar(gauge)
         return gauge
@@ -233,7 +238,8 @@ class ScoreBoard(Generic[Item]):
             fresh = [one for one in fresh if one.item not in exclude]
         if not fresh:
             return gauge
-        best = self._least(self._few(fresh, random), random, cost)
+        # None of them has a load, so the heaviest is cheapest; the first of those drawn is random.
+        best = max(self._few(fresh, random), key=_weight)
         if gauge is None or self.value(best, cost) <= self.value(gauge, cost):
             return best
         return gauge
@@ -313,7 +319,7 @@ class ScoreBoard(Generic[Item]):
             estimate = gauge.estimate
             if gauge.steady:
                 estimate.log_cost = gauge.score + gauge.log_weight
-            estimate.learn(now, latency, success, self.pool)
+            estimate.learn(now, latency, success, self.pool, gauge.gap)
             if estimate.mean_errors != gauge.blame:
                 self._errors.move(gauge.blame, estimate.mean_errors)
                 self.pool.error_rate = self._errors.rate
@@ -321,7 +327,7 @@ class ScoreBoard(Generic[Item]):
             estimate.price(self.pool)
             gauge.known = True
             gauge.score = estimate.log_cost - gauge.log_weight
-            gauge.steady = not estimate.errors and not gauge.blame and estimate.samples >= FAMILIAR
+            gauge.steady = not estimate.errors and not gauge.blame
             if (estimate.errors < 0.5) is not gauge.counted:
                 gauge.counted = not gauge.counted
                 self._count()

@@ -135,6 +135,12 @@ class ScoreHeap(Generic[Item]):
         """Return the score the item is filed under; KeyError if it is not there. O(1)."""
         return self.entries[item].score
 
+    def renewed(self) -> ScoreHeap[Item]:
+        """Return what this heap holds as another object, to be used instead of it. O(1)."""
+        twin: ScoreHeap[Item] = ScoreHeap.__new__(ScoreHeap)
+        twin.entries, twin.buckets, twin.scores = self.entries, self.buckets, self.scores
+        return twin
+
     def copy(self) -> ScoreHeap[Item]:
         """Return a heap that will draw what this one would, by the same rng. O(n)."""
         twin: ScoreHeap[Item] = ScoreHeap()

@@ -65,6 +65,9 @@ class Turns(Generic[Item]):
         cap: ShareCap,
     ) -> list[Gauge[Item]]:
         """Return those whose turn it is to be preferred. O(log n) each looked at."""
+        if not gauges:  # all have left
+            self._dates, self.next = [], inf
+            return []
         dates, credit = self._dates, cap.credit
         elapsed = now - self._since
         # Over fewer picks than a bucket each, chance would decide.

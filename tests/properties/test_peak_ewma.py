@@ -143,8 +143,10 @@ def test_a_fast_failure_is_a_slow_answer(policy: type[PeakEwma]) -> None:
         balancer = policy(["a", "b"], clock=ManualClock(), rng=Random(1))
         for _ in range(200):
             teach(balancer, "b", others)
-        teach(balancer, "a", 0.001, Outcome.FAILURE)
-        assert estimate(balancer, "a") == pytest.approx(expected)
+        teach(balancer, "a", others)
+        for _ in range(3):  # its own penalty does not count as what answers take
+            teach(balancer, "a", 0.001, Outcome.FAILURE)
+            assert estimate(balancer, "a") == pytest.approx(expected)
         picks = Counter()
         for _ in range(50):
             with balancer.pick() as lease:
@@ -201,6 +203,31 @@ def test_the_unheard_of_hold_one_request(policy: type[PeakEwma]) -> None:
 
 
 @both
+def test_a_cancelled_first_request_leaves_it_unheard_of(policy: type[PeakEwma]) -> None:
+    """It owes no answer any more, so that it may be tried as before."""
+    balancer = policy(["a", "b"], clock=ManualClock(), rng=Random(1))
+    teach(balancer, "a", 0.5)
+    balancer.pick(exclude=["a"]).done(Outcome.CANCELLED, latency=9.0)
+    held = balancer.pick(exclude=["b"])
+    assert balancer.snapshot().endpoints[1].latency is None
+    with balancer.pick() as lease:
+        assert lease.endpoint.id == "b"
+    held.done()
+
+
+@both
+def test_the_unheard_of_hold_one_request_of_any_cost(policy: type[PeakEwma]) -> None:
+    """Where costs are told, too, an endpoint that owes its first answer is left."""
+    balancer = policy(["a", "b"], clock=ManualClock(), rng=Random(1))
+    teach(balancer, "a", 0.5)
+    first = balancer.pick(exclude=["a"], cost=0.5)
+    others = [balancer.pick(cost=2.0) for _ in range(20)]
+    assert {lease.endpoint.id for lease in others} == {"a"}
+    for lease in [first, *others]:
+        lease.done()
+
+
+@both
 def test_where_all_are_unheard_of_the_least_loaded_wins(policy: type[PeakEwma]) -> None:
     """Before the first answer picks go by load alone, and nobody is left out."""
     balancer = policy(["a", "b"], clock=ManualClock(), rng=Random(1))
@@ -244,8 +271,7 @@ def test_least_response_time_is_the_least(
         assert score is not None
         assert score <= min(s for s in scores.values() if s is not None) * (1 + 1e-6)
         assert explained.chosen is lease.endpoint
-        for heap in (balancer._board.known, balancer._board.fresh, balancer._board.pending):
-            heap._check()
+        balancer._board._check()
     for lease in leases:
         lease.done(latency=1.0)
 

@@ -107,14 +107,20 @@ def test_apertures_load_everybody_exactly(weights: list[float], count: int, leas
 
 @pytest.mark.parametrize("count", [1, 2, 5, 17, 100, 1_000])
 def test_apertures_load_everybody_evenly_in_subsets(count: int):
-    """The same through ``Subset``: the weights its policy sees spread C clients evenly."""
+    """All clients' arcs load everybody exactly, and ``Subset`` shows its policy these weights."""
     load: Counter[str] = Counter()
     ids = [f"b{i}" for i in range(60)]
+    arcs = [aperture([1.0] * 60, index, count, 12) for index in range(count)]
+    assert {sum(parts) for parts in zip(*arcs, strict=True)} == {sum(arcs[0]) * count / 60}
     for index in range(0, count, max(1, count // 40)):
         balancer = Subset(
             ids, policy=WeightedRoundRobin, seed=index, clients=count, method="aperture", size=12
         )
         view = balancer._branches["only"].view
+        order = list(balancer._order or ())
+        for endpoint in view.endpoints:
+            part = arcs[index][order.index(endpoint.id)]
+            assert math.isclose(endpoint.weight, part * 60, rel_tol=1e-9)
         whole = math.fsum(e.weight for e in view.endpoints)
         assert len(view.endpoints) >= min(12, len(ids))
         for endpoint in view.endpoints:

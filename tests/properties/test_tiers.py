@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 from compose_models import Ward, counted, shares_of
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from balancers import Endpoint, NoEligibleEndpointError, Priority, Reason, RingHash, RoundRobin
@@ -128,6 +128,7 @@ def test_nobody_is_picked_who_may_not_be(fleet: list[tuple[int, float, str]], se
 
 
 @given(fleets, st.data())
+@settings(max_examples=40)
 def test_restoring_a_tier_restores_its_routing(
     fleet: list[tuple[int, float, str]], data: st.DataObject
 ):

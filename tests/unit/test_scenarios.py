@@ -24,7 +24,7 @@ WANTED = {
     "steady", "heterogeneous-2x", "heterogeneous-10x", "one-slow", "intermittently-slow",
     "fast-failing", "hanging", "deploy-roll", "scale-out", "flash-crowd", "skewed-keys",
     "skewed-clients", "region-loss", "stale-1", "stale-10", "stale-100", "long-streams",
-    "prefix-cache",
+    "prefix-cache", "shared-bulletins",
 }  # fmt: skip
 SHORT = {"traffic": {"requests": 1500}}
 
@@ -98,6 +98,7 @@ def test_a_file_is_a_scenario(tmp_path):
         ('title = "a"\n[fleet]\ngroups = 3', "a list is wanted"),
         ('title = "a"\n[fleet]\ngroups = [{ speed = 1.0 }]', "count"),
         ('title = "a"\n[fleet]\nnoise = { factor = 2.0 }', "noise has"),
+        ('title = "a"\n[fleet]\nbulletin = -1.0', "bulletin"),
         ('title = "a"\n[traffic]\nload = 0.0', "load"),
         ('title = "a"\n[traffic]\nsurges = [{ begin = 0.5, end = 0.4, factor = 2.0 }]', "surge"),
         ('title = "a"\n[[events]]\nkind = "rain"\nbegin = 0.1', "an event is one of"),

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from balancers.errors import InvalidEndpointError
 from balancers.hashing import Key, key_bytes
+from balancers.structures.keyed import KeyedStructure
 from balancers.structures.placement.base import Ring32, whole_weights
 from balancers.structures.placement.digests import KEY_HASHES, avalanche
 
@@ -91,6 +92,8 @@ class HaproxyRing(Ring32):
     def _hash(self, data: bytes) -> int:
         h = KEY_HASHES[self._params["key_hash"]](data)
         return avalanche(h) if self._params["avalanche"] else h
+
+    first_able = KeyedStructure.first_able  # candidates stand in another order than the points
 
     def walk_indices(self, key: Key) -> Iterator[int]:
         """Yield positions in ``ids``: the owner, then by the distance of the nearest node.

@@ -1,0 +1,244 @@
+"""Least response time and its board against a scan; quick ways beside the long ones."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from balancers import (
+    Endpoint,
+    HealthRegistry,
+    LeastResponseTime,
+    Outcome,
+    PeakEwma,
+    Pick,
+    PowerOfTwoChoices,
+)
+from balancers.structures.ewma import FadingEwma
+from balancers.structures.rank_board import RankBoard
+from balancers.testing import ManualClock, RecordingObserver
+
+items = st.sampled_from("abcdef")
+DECAY = 10.0
+
+
+class BoardMachine(RuleBasedStateMachine):
+    """Leases and estimates in dicts are the model; the least of all is found by looking."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.weights = {"a": 1.0, "b": 2.0, "c": 0.5, "d": 1.0, "e": 1.0, "f": 1.0}
+        self.joined = {"a": 0.0, "b": 0.0, "c": 0.3, "d": 0.0, "e": 0.7, "f": 0.0}
+        self.open: dict[str, set[int]] = {item: set() for item in self.weights}
+        self.known: dict[str, FadingEwma] = {}
+        self.serial = 0
+        self.board = RankBoard(
+            self.weights, self.joined, lambda item: (self.open[item], self.known.get(item))
+        )
+        self.random = Random(1).random
+
+    def rank(self, item: str) -> float:
+        share = math.log((len(self.open[item]) + 1.0) / self.weights[item])
+        return share + (self.known[item].rank if item in self.known else self.joined[item])
+
+    def group(self, item: str) -> str:
+        return "known" if item in self.known else "pending" if self.open[item] else "fresh"
+
+    @rule(exclude=st.sets(items, max_size=5), typical=st.sampled_from([-3.0, 0.0, 3.0]))
+    def pick(self, exclude: set[str], typical: float) -> None:
+        able = {item: self.rank(item) for item in self.weights if item not in exclude}
+        twin = self.board.copy()
+        foretold = twin.least(typical, lambda: 0.5, exclude)
+        twin._check()
+        place = self.board.least(typical, lambda: 0.5, exclude)
+        assert place is not None
+        assert foretold is not None
+        assert foretold.item == place.item
+        first = {
+            item: rank + (typical if item not in self.known else 0.0)
+            for item, rank in able.items()
+            if self.group(item) != "pending"
+        } or able
+        value = first[place.item]
+        assert value == pytest.approx(min(first.values()), abs=1e-9)
+        self.board.taken(place)
+        self.open[place.item].add(self.serial)
+        self.serial += 1
+
+    @rule(item=items, latency=st.sampled_from([1e-9, 0.01, 0.01, 0.5, 20.0]), gap=st.floats(0, 9))
+    def settle(self, item: str, latency: float, gap: float) -> None:
+        self.now += gap
+        if self.open[item]:
+            self.open[item].pop()
+        self.known.setdefault(item, FadingEwma(DECAY)).observe(latency, self.now)
+        self.board.file(item, self.known[item])
+
+    @rule(item=items)
+    def cancel(self, item: str) -> None:
+        if self.open[item]:
+            self.open[item].pop()
+        self.board.file(item, self.known.get(item))
+        self.board.file("stranger", None)
+
+    @invariant()
+    def holds(self) -> None:
+        self.board._check()
+
+
+TestBoard = BoardMachine.TestCase
+TestBoard.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_ties_of_a_board_are_even_and_know_no_past() -> None:
+    """Of equals each comes with its chance, in the order given, whoever was filed first."""
+    known = {item: FadingEwma() for item in "abcde"}
+    board = RankBoard(
+        dict.fromkeys("abcde", 1.0), dict.fromkeys("abcde", 0.0), lambda item: ((), known[item])
+    )
+    for item in "ecbda":
+        known[item].observe(9.0 if item == "b" else 0.5, 1.0)
+        board.file(item, known[item])
+    found = [board.least(0.0, lambda chance=chance: chance) for chance in (0.1, 0.3, 0.6, 0.9)]
+    assert [place and place.item for place in found] == ["a", "c", "d", "e"]
+
+
+def test_leftovers_are_swept_out() -> None:
+    """Answers that get ever better leave no more entries behind than there is slack."""
+    known = {item: FadingEwma() for item in "ab"}
+    board = RankBoard({"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, lambda item: ((), known[item]))
+    for step in range(2000):
+        item = "ab"[step % 2]
+        known[item].observe(1.0 / (step + 1), 0.0 if step < 2 else step * 1e-3)
+        known[item].rank = -float(step)
+        board.file(item, known[item])
+        board._check()
+
+
+POLICIES: list[tuple[type[Any], dict[str, Any]]] = [
+    (PowerOfTwoChoices, {}),
+    (PeakEwma, {}),
+    (LeastResponseTime, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"), POLICIES, ids=lambda each: getattr(each, "__name__", "")
+)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from("pppppddddxr"),
+            st.integers(0, 99),
+            st.sampled_from([0.0, 0.01, 0.01, 0.2, 3.0]),
+        ),
+        max_size=60,
+    ),
+    n=st.integers(1, 5),
+    weighed=st.booleans(),
+    healthy=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_the_quick_way_is_the_long_way(
+    policy: type[Any],
+    options: dict[str, Any],
+    steps: list[tuple[str, int, float]],
+    n: int,
+    weighed: bool,
+    healthy: bool,
+    seed: int,
+) -> None:
+    """With the same seed a watched balancer, whose picks go the long way, picks the same."""
+    members = [Endpoint(str(i), weight=1.0 + (i % 3 if weighed else 0)) for i in range(n)]
+    clock = ManualClock(1e3)
+    sides = [
+        policy(
+            members,
+            rng=Random(seed),
+            observer=observer,
+            **({"health": HealthRegistry(clock=clock)} if healthy else {"clock": clock}),
+            **options,
+        )
+        for observer in (None, RecordingObserver())
+    ]
+    leases: list[list[Pick]] = []
+    for what, place, latency in steps:
+        if what == "d":
+            clock.advance(latency)
+            for lease in leases.pop(place % len(leases)) if leases else ():
+                with lease:
+                    pass
+        elif what == "r":
+            for lease in leases[place % len(leases)] if leases else ():
+                lease.responded()
+        elif what == "x":
+            for lease in leases.pop(place % len(leases)) if leases else ():
+                lease.done(Outcome.CANCELLED)
+        else:
+            leases.append([side.pick() for side in sides])
+            assert leases[-1][0].endpoint == leases[-1][1].endpoint
+        seen = [[(v.latency, v.in_flight) for v in side.snapshot().endpoints] for side in sides]
+        assert seen[0] == seen[1]
+    for pair in leases:
+        for lease in pair:
+            lease.done()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_response_eases_the_load(watched: bool) -> None:
+    """After ``responded`` a lease counts no more, whether or not picks are watched."""
+    observer = RecordingObserver() if watched else None
+    balancer = LeastResponseTime(["a", "b"], clock=ManualClock(), rng=Random(1), observer=observer)
+    for name in "ab":
+        balancer.pick(exclude={"a", "b"} - {name}).done(latency=1.0 if name == "a" else 1.5)
+    held = [balancer.pick(exclude=["b"]) for _ in range(5)]
+    assert balancer.explain().chosen == Endpoint("b")
+    with balancer.pick() as lease:
+        assert lease.endpoint.id == "b"
+    for lease in held:
+        lease.responded()
+    balancer._board._check()
+    with balancer.pick() as lease:
+        assert lease.endpoint.id == "a"
+    for lease in held:
+        lease.done()
+
+
+def test_a_settlement_while_the_board_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learned while an update builds the new board is not lost to it."""
+    balancer = LeastResponseTime(["a", "b"], clock=ManualClock(), rng=Random(1))
+    for name in "ab":
+        balancer.pick(exclude={"a", "b"} - {name}).done(latency=1.0)
+    held = [balancer.pick() for _ in range(2)]
+    assert {lease.endpoint.id for lease in held} == {"a", "b"}
+
+    class Late(RankBoard[Any]):
+        def __init__(self, *parts: Any) -> None:
+            super().__init__(*parts)
+            for lease in held:  # after it was read
+                lease.done(latency=0.1 if lease.endpoint.id == "a" else 0.2)
+
+    monkeypatch.setattr("balancers.policies.least_response_time.RankBoard", Late)
+    balancer.update(["b", "a", "c"])
+    balancer._board._check()
+    assert balancer.snapshot().endpoints[0].latency is not None
+
+
+def test_a_clock_that_goes_back() -> None:
+    """A lease that ends before it began took no time; nothing raises and nothing leaks."""
+    for policy in (PeakEwma, LeastResponseTime):
+        times = [100.0]
+        balancer: Any = policy(["a", "b"], clock=lambda times=times: times[0], rng=Random(1))
+        for end in (50.0, 40.0, 60.0, 80.0, 99.0):
+            times[0] = 100.0
+            with balancer.pick():
+                times[0] = end
+        views = balancer.snapshot().endpoints
+        assert [view.in_flight for view in views] == [0, 0]
+        assert all(view.latency is None or 0.0 <= view.latency < 1.0 for view in views)

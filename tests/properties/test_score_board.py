@@ -1,0 +1,247 @@
+"""The parts of Adaptive's board, each against a plain model, and the board against a full search."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from balancers.structures.changes import compare
+from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
+from balancers.structures.error_rate import ErrorRate
+from balancers.structures.gauge import Gauge
+from balancers.structures.remembered import Remembered
+from balancers.structures.score_board import ScoreBoard
+from balancers.structures.share_cap import Bucket, ShareCap
+from balancers.structures.trials import TRIAL_AGE, TRIAL_PICKS, Trials
+from balancers.structures.turns import NEGLECT, Turns
+
+shares = st.floats(0.0, 1.0)
+
+
+def gauge_of(item: str, serial: int = 0, *, score: float = 0.0) -> Gauge[str]:
+    """Return a gauge that is known, with a list as its open leases."""
+    gauge: Gauge[str] = Gauge(item, serial, [], CostEstimate(), 8.0)
+    gauge.known = True
+    gauge.score = score
+    return gauge
+
+
+def load_of(gauge: Gauge[str]) -> float:
+    return math.log(len(gauge.open) + 1.0)
+
+
+# -- changes, errors, weights --------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0.1, 9.0)),
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0.1, 9.0)),
+)
+def test_changes_lead_from_one_membership_to_the_other(
+    before: dict[str, float], after: dict[str, float]
+) -> None:
+    """Taking out the gone, putting in the joined and the changed makes ``after`` of ``before``."""
+    members = {}
+    for serial, (item, weight) in enumerate(before.items()):
+        members[item] = Bucket(serial, 8.0)
+        members[item].weight = weight
+    changes = compare(members, after)
+    made = {item: weight for item, weight in before.items() if item not in changes.gone}
+    assert not made.keys() & changes.joined.keys()
+    assert changes.changed.keys() <= made.keys()
+    assert all(before[item] != weight for item, weight in changes.changed.items())
+    assert {**made, **changes.joined, **changes.changed} == after
+    assert changes.heaviest == max(after.values(), default=1.0)
+
+
+@given(st.lists(shares, max_size=6), st.lists(st.tuples(st.integers(0, 5), shares), max_size=30))
+def test_the_ordinary_error_rate_is_the_mean_of_the_sound(
+    start: list[float], moves: list[tuple[int, float]]
+) -> None:
+    """After any moves the rate is the mean over those that fail less than half the time."""
+    rate, now = ErrorRate(), list(start)
+    rate.recount(now)
+    for place, share in moves:
+        if now:
+            rate.move(now[place % len(now)], share)
+            now[place % len(now)] = share
+    rate._check(now)
+    sound = [share for share in now if share < 0.5]
+    assert rate.rate == pytest.approx(math.fsum(sound) / len(sound) if sound else 0.0, abs=1e-9)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1), st.floats(-5.0, 5.0))
+def test_a_weight_moves_the_score_alone(weights: list[float], cost: float) -> None:
+    """Whatever weights come and go, the score is the logarithm of cost over weight."""
+    gauge = gauge_of("a", score=cost)
+    for weight in weights:
+        gauge.weigh(weight)
+        assert gauge.log_cost == pytest.approx(cost)
+        assert gauge.score == pytest.approx(cost - math.log(weight))
+        twin = gauge.copy()
+        assert (twin.score, twin.weight, twin.entry) == (gauge.score, weight, None)
+
+
+# -- latencies that count less --------------------------------------------------------------------
+
+
+@given(st.floats(0.5, 300.0), st.integers(2, 30))
+def test_one_large_request_and_those_behind_it_count_like_others(stuck: float, behind: int) -> None:
+    """An answer that came late, though picks went on at their pace, weighs what the pace says."""
+    pool, estimate = PoolEstimate(10.0), CostEstimate()
+    pace = 0.01
+    for step in range(1, 501):
+        estimate.learn(step * pace, 0.001, True, pool, pace)
+    before, now = estimate.log_latency, 500 * pace + stuck
+    for _ in range(behind):  # all at once
+        estimate.learn(now, min(stuck, 9.0), True, pool, pace)
+    most = math.log(min(stuck, 9.0) / 0.001) * (pace / (10.0 + pace) + behind / 500)
+    assert before < estimate.log_latency <= before + most
+
+
+# -- the remembered -------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from("uodx"), st.integers(0, 5), st.integers(0, 3)), max_size=60),
+    st.integers(0, 2**32),
+)
+def test_the_remembered_best_is_the_least(steps: list[tuple[str, int, int]], seed: int) -> None:
+    """Whatever scores and loads do, ``least`` returns one of the least outside ``exclude``."""
+    best: Remembered[str] = Remembered(load_of)
+    gauges = [gauge_of(name, serial) for serial, name in enumerate("abcdef")]
+    for gauge in gauges:
+        best.file(gauge)
+    rng = Random(seed)
+    for what, place, number in steps:
+        gauge = gauges[place]
+        leases = gauge.open
+        assert isinstance(leases, list)
+        if what == "u":
+            gauge.score = float(number)
+        elif what == "o":
+            leases.append(None)
+        elif leases:
+            leases.pop()
+        best.refile(gauge)
+        exclude = {"abcdef"[number], "abcdef"[place]} if what == "x" else set[str]()
+        values = {g: g.score + load_of(g) for g in gauges if g.item not in exclude}
+        found = best.least(rng.random, exclude)
+        assert found is not None
+        assert values[found] == min(values.values())
+        best.tidy(len(gauges))
+        best._check(gauges)
+    assert best.least(rng.random, set("abcdef")) is None
+
+
+# -- trials and turns -----------------------------------------------------------------------------
+
+
+def fleet_of_two() -> tuple[dict[str, Gauge[str]], PoolEstimate, ShareCap]:
+    """Return a slow endpoint and a typical one, both answered at second 0, and their cap."""
+    gauges = {"slow": gauge_of("slow", 0, score=math.log(10.0)), "other": gauge_of("other", 1)}
+    cap = ShareCap(2.0, 8.0)
+    cap.share_among(list(gauges.values()))
+    return gauges, PoolEstimate(10.0), cap
+
+
+@pytest.mark.parametrize("hindrance", ["", "open", "barred", "held", "few picks", "excluded"])
+def test_who_was_left_alone_is_tried_again(hindrance: str) -> None:
+    """Ten times as slow, it is tried after 18 s, unless it is in use, barred, or not yet due."""
+    gauges, pool, cap = fleet_of_two()
+    slow = gauges["slow"]
+    trials: Trials[str] = Trials()
+    for gauge in gauges.values():
+        trials.add(gauge, 0.0)
+    if hindrance == "open":
+        assert isinstance(slow.open, list)
+        slow.open.append(None)
+    slow.barred = hindrance == "barred"
+    if hindrance == "held":
+        slow.held = 30.0
+        trials.put(slow, 30.0)
+    found = []
+    for tick in range(1, 250):
+        now = tick / 10
+        cap.credit += cap.rate * (1 if hindrance == "few picks" and now < 20.0 else 10)
+        gauges["other"].estimate.at, gauges["other"].mark = now, cap.credit
+        exclude = {"slow"} if hindrance == "excluded" else set[str]()
+        while trials.next <= now:
+            if trials.due(now, gauges, pool, cap, exclude) is slow:
+                found.append(now)
+        trials._check(gauges)
+        if found:
+            break
+    if hindrance:
+        assert not found or hindrance == "few picks"
+        assert not found or found[0] >= 20.0
+    else:
+        wait = 1.0 - 1.0 / 10.0
+        assert wait * TRIAL_AGE <= found[0] <= wait * TRIAL_AGE + 1.1
+        assert found[0] * 100 > wait * TRIAL_PICKS * 2
+
+
+@pytest.mark.parametrize("hindrance", ["", "open", "slow", "asked"])
+def test_the_neglected_are_preferred(hindrance: str) -> None:
+    """Idle, alike and unheard of for 3.5 s and a bucket of picks, it is found, else it is not."""
+    gauges, pool, cap = fleet_of_two()
+    one = gauges["slow"]
+    one.score = 1.0 if hindrance == "slow" else 0.1
+    one.entry = (one.score, one)
+    if hindrance == "open":
+        assert isinstance(one.open, list)
+        one.open.append(None)
+    turns: Turns[str] = Turns()
+    for gauge in gauges.values():
+        turns.add(gauge, cap, 0.0)
+    found = []
+    for tick in range(1, 80):
+        now = tick / 10
+        cap.credit += 10 * cap.rate
+        gauges["other"].estimate.at, gauges["other"].mark = now, cap.credit
+        if hindrance == "asked":
+            one.estimate.at, one.mark = now, cap.credit
+        if turns.next <= cap.credit:
+            found += [now for gauge in turns.neglected(now, gauges, pool, cap) if gauge is one]
+        turns._check(gauges.values())
+    assert bool(found) is (not hindrance)
+    assert not found or found[0] >= NEGLECT
+
+
+# -- the board ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.floats(1e-3, 1.0), min_size=2, max_size=8),
+    st.lists(st.integers(0, 7), max_size=20),
+    st.integers(0, 2**32),
+)
+def test_the_board_finds_what_a_full_search_finds(
+    latencies: list[float], loads: list[int], seed: int
+) -> None:
+    """Where all have answered and none is barred or neglected, the least value of all is picked."""
+    open_leases: dict[str, list[None]] = {str(i): [] for i in range(len(latencies))}
+    estimates = {name: CostEstimate() for name in open_leases}
+    board: ScoreBoard[str] = ScoreBoard(2.0, 3, 10.0, lambda name: float(len(open_leases[name])))
+    weights = dict.fromkeys(open_leases, 1.0)
+    changes = compare(board.gauges, weights)
+    board.change(changes, lambda name: (open_leases[name], estimates[name]), 0.0)
+    for name, latency in zip(open_leases, latencies, strict=True):
+        for _ in range(30):
+            board.settle(name, 1.0, latency, True)
+    for place in loads:
+        open_leases[str(place % len(latencies))].append(None)
+    values = {name: board.value(gauge) for name, gauge in board.gauges.items()}
+    for _ in range(4):
+        chosen = board.choose(1.0, Random(seed).random)
+        assert chosen is not None
+        assert values[chosen.item] == pytest.approx(min(values.values()))
+        open_leases[chosen.item].append(None)
+        values[chosen.item] = board.value(chosen)
+        board._check()
