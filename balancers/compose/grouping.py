@@ -11,6 +11,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, ClassVar, TypeAlias, Unpack
 
 from balancers.compose.foreign import Foreign
@@ -162,9 +163,7 @@ class Grouping(Policy):
     def _look(self, roster: tuple[Endpoint, ...], cells: Mapping[str, Cell]) -> View:
         """Return this level's own view, without groups."""
         panic = bool(self._panic) if self._panics_by_group else self._panic
-        view = view_of(roster, cells, self._panic_threshold, panic, self._withheld)
-        view.members = tuple(cells[endpoint.id] for endpoint in roster)
-        return view
+        return view_of(roster, cells, self._panic_threshold, panic, self._withheld, self._view)
 
     def _capacity_of(self, view: View) -> tuple[Endpoint, ...]:
         """Return the candidates that count as capacity: one on probation takes too few picks."""
@@ -213,6 +212,11 @@ class Grouping(Policy):
         for branch in self._branches.values():
             found.update(dict.fromkeys(branch.child._registries()))
         return list(found)
+
+    def _private_locks(self) -> list[Lock]:
+        return [
+            lock for branch in self._branches.values() for lock in branch.child._private_locks()
+        ]
 
     def _pick(
         self,

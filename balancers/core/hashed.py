@@ -16,6 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from random import Random
+from threading import Lock
 from typing import Any, Unpack
 
 from balancers.core.bound import LoadBound
@@ -199,6 +200,9 @@ class HashPolicy(Policy):
 
     def _restart(self) -> None:
         self._fast = None  # the structure depends on the members alone and is kept
+
+    def _private_locks(self) -> list[Lock]:
+        return [] if self._bound is None else [self._bound.lock]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()

@@ -287,7 +287,7 @@ class FallbackPick(RecordedPick):
 
     __slots__ = ()
 
-    reason = Reason.FALLBACK
+    reason: Reason = Reason.FALLBACK
 
 
 def check_settlement(

@@ -27,7 +27,7 @@ from balancers.core.ticker import position
 from balancers.endpoint import Endpoint
 from balancers.protocol import Clock, Outcome, Reason
 
-__all__ = ["Cell", "Classify", "Ledger", "contained", "default_classify"]
+__all__ = ["Cell", "Classify", "Errand", "Ledger", "contained", "default_classify"]
 
 log: logging.Logger = logging.getLogger("balancers")
 
@@ -225,6 +225,15 @@ def _forget_and_tell(pick: Pick) -> None:
         tell(pick)
 
 
+class Errand:
+    """What a settlement has left for the next pick to do, as it could not wait for a lock."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run: Callable[[], None] = run
+
+
 class Ledger:
     """Cells by id, and what every lease of a tree of balancers shares.
 
@@ -238,7 +247,7 @@ class Ledger:
     def __init__(self, clock: Clock, classify: Classify | None) -> None:
         self.clock: Clock = clock
         self.cells: dict[str, Cell] = {}
-        self.abandoned: list[Pick] = []
+        self.abandoned: list[Pick | Errand] = []
         self.costly: bool = False  # whether any cell, present or past, ever was
         self._classify = default_classify if classify is None else classify
 
@@ -257,7 +266,7 @@ class Ledger:
         self.cells = cells
 
     def drain(self) -> None:
-        """Settle the leases that were dropped unsettled, as CANCELLED.
+        """Settle the leases that were dropped unsettled, as CANCELLED; run the errands left.
 
         Warns:
             ResourceWarning: One for all of them, after the last is settled.
@@ -268,7 +277,9 @@ class Ledger:
                 pick = self.abandoned.pop()
             except IndexError:  # another thread was faster
                 break
-            if pick.done(Outcome.CANCELLED):
+            if isinstance(pick, Errand):
+                pick.run()
+            elif pick.done(Outcome.CANCELLED):
                 found.append(pick.endpoint.id)
         if found:
             warnings.warn(

@@ -16,19 +16,18 @@ and is prepared and published as a part of its parent.
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypedDict
 
 from balancers.core.checks import check_observer, checked_fraction, difference
+from balancers.core.fork import enrol
 from balancers.core.hooks import tell_registry
-from balancers.core.ledger import Cell, Classify, Ledger, contained
+from balancers.core.ledger import Cell, Classify, Errand, Ledger, contained
 from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike, as_endpoints
 from balancers.protocol import Clock, Delta, Observer, Unsubscribe
@@ -39,11 +38,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Chooser", "Membership", "Options"]
 
-_alive: weakref.WeakSet[Membership] = weakref.WeakSet()
-
-
 Chooser: TypeAlias = Callable[[Any], Cell | None]
 """From a key, or None, to the cell of an endpoint."""
+
+
+LEAVE = 0.05
+"""Seconds after which who holds a private lock is taken to be this very thread."""
+
+
+def _comes_free(lock: Lock) -> bool:
+    """Whether a lock is given back soon: another thread's pick takes microseconds."""
+    if lock.locked():
+        if not lock.acquire(timeout=LEAVE):
+            return False
+        lock.release()
+    return True
 
 
 class Options(TypedDict, total=False):
@@ -103,13 +112,13 @@ class Membership(ABC):
         self._stale = False
         self._hooks: tuple[Hook, ...] = self._own_hooks()
         self._dated = bool(self._hooks)  # whether leases are dated by the clock
-        self._control = threading.Lock()
+        self._control = Lock()
         self._listeners: dict[object, Callable[[], object]] = {}
         self._view = View()
         self._fast: Any = None
         self._chooser: Chooser | None = None
         self._install(as_endpoints(endpoints))
-        _alive.add(self)
+        enrol(self)
 
     # -- what a policy says of itself ------------------------------------------------------
 
@@ -138,9 +147,13 @@ class Membership(ABC):
         self._view = View()
         self._fast = self._chooser = None
 
+    def _private_locks(self) -> list[Lock]:
+        """Return the locks that ``_build`` and ``_publish`` take, here and further in."""
+        return []
+
     def _renew_locks(self) -> None:
         """Replace every lock, in a forked child: the holder did not come along."""
-        self._control = threading.Lock()
+        self._control = Lock()
 
     def _renew(self) -> None:
         """Redraw, in a forked child, what was drawn by an rng of the library's own."""
@@ -289,11 +302,18 @@ class Membership(ABC):
     def _nudge(self) -> None:
         """Rebuild on behalf of a pick or a settlement, which must not wait.
 
-        Where ``_control`` is taken, its holder is left to rebuild when it is done.
+        A settlement may run in a finalizer, in the middle of a pick of its own thread: where a
+        private lock stays taken, the next pick is left to rebuild.
         """
         if self._parent is not None:
             self._parent._nudge()
-            return
+        elif all(map(_comes_free, self._private_locks())):
+            self._catch_up_with_health()
+        else:
+            self._ledger.abandoned.append(Errand(self._catch_up_with_health))
+
+    def _catch_up_with_health(self) -> None:
+        """Rebuild; where ``_control`` is taken, its holder is left to do so when it is done."""
         self._stale = True
         while self._stale and self._control.acquire(blocking=False):
             try:
@@ -374,19 +394,3 @@ class Membership(ABC):
     def _tell_listeners(self) -> None:
         for callback in list(self._listeners.values()):
             contained("a callback of changed()", callback)
-
-
-def _renew_all() -> None:
-    """In a forked child: fresh locks, and fresh draws where the library drew."""
-    alive = list(_alive)
-    for member in alive:
-        member._renew_locks()
-        if member._draws_own():
-            member._rng.seed()
-    for member in alive:
-        if member._parent is None and member._draws_own():
-            contained("the redraw of a balancer in a forked child", member._renew)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

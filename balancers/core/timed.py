@@ -75,8 +75,8 @@ class TimedPick(Pick):
         if error is not None:
             self._settle(cell.ledger.classified(error), None, None, None)
             return
-        entry = cell.entry
-        if cell.costly or (entry is not None and not entry.quiet):
+        calm = cell.calm
+        if cell.costly or (calm is None and cell.entry is not None):
             self._settle(Outcome.SUCCESS, None, None, None)
             return
         # _settle, written out for the usual request: nothing has responded before its end, and
@@ -88,8 +88,8 @@ class TimedPick(Pick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
-        if entry is not None:
-            entry.pool.good += 1
+        if calm is not None:
+            calm.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         self._policy._learn_at(now, cell, Outcome.SUCCESS, max(0.0, latency), None, None)

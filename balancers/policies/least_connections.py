@@ -32,7 +32,7 @@ from collections.abc import Collection, Iterable
 from math import floor, fsum
 from random import Random
 from threading import Lock
-from typing import ClassVar, NamedTuple, Unpack
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 from balancers.core.lease import Pick, RecordedPick
 from balancers.core.ledger import Cell
@@ -54,6 +54,15 @@ _FEW = 8
 
 class _FiledPick(Pick):
     """A plain lease that knows where its cell was filed, which spares a look-up at its end."""
+
+    __slots__ = ("_entry", "_heap")
+
+    _entry: ScoreEntry[Cell]
+    _heap: ScoreHeap[Cell] | None
+
+
+class _FiledRecordedPick(RecordedPick):
+    """The same of a lease whose end the health registry is told."""
 
     __slots__ = ("_entry", "_heap")
 
@@ -103,12 +112,14 @@ class LeastConnections(Policy):
             return self._pick(key, exclude, cost)
         registry = self._registry
         if registry is not None:
-            now = self._ledger.clock()
+            clock = self._clock  # calling the attribute costs half as much again
+            now = clock()
             if now >= registry.deadline:
                 return self._pick(key, exclude, cost)
         # LoadHeap.fell, LoadHeap.draw and Cell.issue, written out for equal weights: their calls
         # cost as much as all the rest. So does `with` beside acquire and release.
         told, lock, random = self._told, self._lock, self._rng.random
+        kind: Any = _FiledPick if registry is None else _FiledRecordedPick
         lock.acquire()
         try:
             entry: ScoreEntry[Cell] | None = None
@@ -118,8 +129,8 @@ class LeastConnections(Policy):
                 cell = self._take((), 1.0, self._rng)
             else:
                 while told:
-                    news = told.pop()
-                    if isinstance(news, _FiledPick):
+                    news: Any = told.pop()
+                    if news.__class__ is kind:
                         cell = news._cell
                         known = news._entry if news._heap is heap else heap.entries.get(cell)
                     else:
@@ -136,7 +147,12 @@ class LeastConnections(Policy):
                         break
                     heap.place(cell, load)
             if registry is not None:
-                pick = recorded = RecordedPick()
+                if entry is None:
+                    pick = recorded = RecordedPick()
+                else:
+                    pick = recorded = both = _FiledRecordedPick()
+                    both._heap = heap
+                    both._entry = entry
                 recorded._started = now
             elif entry is None:
                 pick = Pick()
@@ -303,6 +319,9 @@ class LeastConnections(Policy):
             self._heap = heap
             self._by_load = None if self._joiners else heap.by_load
             super()._publish(view)
+
+    def _private_locks(self) -> list[Lock]:
+        return [self._lock]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()

@@ -73,7 +73,7 @@ class _RankedPick(TimedPick):
         trace: TracebackType | None,
     ) -> None:
         cell = self._cell
-        entry = cell.entry
+        calm = cell.calm
         policy = self._policy
         place = self._place
         board = policy._quick_board
@@ -81,7 +81,7 @@ class _RankedPick(TimedPick):
         if (
             error is not None
             or cell.costly
-            or (entry is not None and not entry.quiet)
+            or (calm is None and cell.entry is not None)
             or place.board is not board
             or estimate is None
             or not policy._lock.acquire(False)
@@ -98,8 +98,8 @@ class _RankedPick(TimedPick):
             if cell.after is not None:
                 cell.after(self)
             self._serial = -1
-            if entry is not None:
-                entry.pool.good += 1
+            if calm is not None:
+                calm.good += 1
             now = cell.ledger.clock()
             latency = now - self._started
             if latency < 0.0:
@@ -194,7 +194,8 @@ class LeastResponseTime(TimedPolicy):
         return self._pick(key, exclude, cost)
 
     def _timely(self, view: View) -> Timely | None:
-        self._quick_board = self._board
+        if type(self)._learn_at is LeastResponseTime._learn_at:  # which leases write out
+            self._quick_board = self._board
         return None
 
     def _choose(
@@ -345,6 +346,9 @@ class LeastResponseTime(TimedPolicy):
     def _restart(self) -> None:
         super()._restart()
         self._quick_board = None
+
+    def _private_locks(self) -> list[Lock]:
+        return [self._lock]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()

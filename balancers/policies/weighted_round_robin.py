@@ -78,7 +78,7 @@ class _Turns:
        no others, it is taken back and the schedule itself keeps the account.
     """
 
-    __slots__ = ("cells", "cycle", "lap", "lock", "period", "schedule", "weights")
+    __slots__ = ("cells", "cycle", "lap", "lock", "period", "schedule")
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -86,12 +86,11 @@ class _Turns:
         self.cycle: list[Cell] | None = None
         self.schedule = ChairmanSchedule({})
         self.period = 0
-        self.weights: dict[str, float] = {}
         self.cells: dict[str, Cell] = {}
 
     def begin(self, weights: dict[str, float], cells: dict[str, Cell], phase: int) -> None:
         """Start from step ``phase`` of the schedule, with no lags to carry."""
-        self.weights, self.cells = weights, cells
+        self.cells = cells
         self.lap.clear()
         self.cycle = None
         self.schedule = ChairmanSchedule(weights, phase=phase)
@@ -105,12 +104,12 @@ class _Turns:
 
     def change(self, weights: dict[str, float], cells: dict[str, Cell]) -> None:
         """Go on with other weights or members, lags carried; nothing if they are the same."""
-        if list(weights.items()) == list(self.weights.items()) and cells == self.cells:
+        if list(weights.items()) == list(self.schedule.weights.items()) and cells == self.cells:
             return
         self._take_back()
         self.schedule.update(weights)
         self.period = self.schedule.period
-        self.weights, self.cells = weights, cells
+        self.cells = cells
 
     def _drained(self) -> Iterator[Cell]:
         """Take the turns that are left, one by one: other threads may be popping too."""
@@ -219,7 +218,7 @@ class WeightedRoundRobin(Policy):
         self._phase = phase
         self._reported = None if reported_load is None else ReportedWeights(reported_load)
         self._turns = _Turns()
-        self._given: dict[Cell, float] = {}  # weights configured, times their ramps
+        self._given: dict[Cell, float] = {}  # weights times ramps, if others are reported
         self._begun = False
         super().__init__(endpoints, **options)
 
@@ -266,8 +265,10 @@ class WeightedRoundRobin(Policy):
         given = view.weights()
         now = self._ledger.clock()
         with turns.lock:
-            self._given = given
-            weights = self._weights(now)
+            weights = {cell.endpoint.id: weight for cell, weight in given.items()}
+            if self._reported is not None:
+                self._given = given
+                weights = self._weights(self._reported, now)
             if self._begun or not weights:
                 turns.change(weights, cells)
             else:
@@ -277,7 +278,7 @@ class WeightedRoundRobin(Policy):
             super()._publish(view)
 
     def _learns(self) -> bool:
-        return self._reported is not None
+        return self._reported is not None or type(self)._learn is not WeightedRoundRobin._learn
 
     def _learn(
         self,
@@ -294,19 +295,20 @@ class WeightedRoundRobin(Policy):
         # A settlement must not wait: where the lock is taken, the next one will do.
         if reported.learn(pick._cell, now, outcome, load) and self._turns.lock.acquire(False):
             try:
-                self._turns.change(self._weights(now), self._turns.cells)
+                self._turns.change(self._weights(reported, now), self._turns.cells)
             finally:
                 self._turns.lock.release()
 
-    def _weights(self, now: float) -> dict[str, float]:
+    def _weights(self, reported: ReportedWeights, now: float) -> dict[str, float]:
         """Return the weights to go by; needs the lock."""
-        given = self._given
-        if self._reported is not None:
-            given = self._reported.weights(given, now)
-        return {cell.endpoint.id: weight for cell, weight in given.items()}
+        weights = reported.weights(self._given, now)
+        return {cell.endpoint.id: weight for cell, weight in weights.items()}
 
     def _first_step(self) -> int:
         return self._rng.randrange(MAX_PHASE + 1) if self._phase is None else self._phase
+
+    def _private_locks(self) -> list[Lock]:
+        return [self._turns.lock]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()

@@ -106,6 +106,9 @@ class Waiting(Solo):
         self._catch_up()
         super()._make_up()
 
+    def _private_locks(self) -> list[Lock]:
+        return [self._lock, *super()._private_locks()]
+
     def _renew_locks(self) -> None:
         super()._renew_locks()
         self._lock = Lock()

@@ -75,8 +75,8 @@ class Sticky(Solo):
         secret: For ``"cookie"`` and ``"opaque"``: text or bytes, best 32 random bytes. Of
             several the first signs and all verify.
         max_age: Seconds after which a signed token is stale, > 0; None: never.
-        wall_clock: Seconds that mean the same in every process, ``time.time`` for one; needed
-            with ``max_age`` and used for nothing else.
+        wall_clock: Seconds that mean the same in every process, ``time.time`` for one. It dates
+            signed tokens: ``max_age`` needs it, and finds those written without it stale.
         idle: Seconds without use after which the table forgets a session, > 0.
         max_sessions: How many sessions the table remembers, ≥ 1.
         failback: ``"stay"`` where a session moved to, or ``"return"`` to where it came from.
@@ -118,7 +118,7 @@ class Sticky(Solo):
                 raise TypeError(f"{name} is callable or None, not {given!r}")
         self._mode = mode
         self._tokens = tokens_for(mode, secret, max_age, wall_clock)
-        self._wall: Clock = wall_clock or _never
+        self._wall: Clock = wall_clock or (lambda: 0.0)
         self._table: SessionTable | None = None
         if mode == "table":
             idle = checked_seconds("idle", idle, above=True)
@@ -163,6 +163,9 @@ class Sticky(Solo):
 
     def _learns(self) -> bool:
         return self._bound is not None
+
+    def _private_locks(self) -> list[Lock]:
+        return [*super()._private_locks(), *([] if self._bound is None else [self._bound.lock])]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()
@@ -394,7 +397,3 @@ class Sticky(Solo):
         if self._bound is not None:
             with self._bound.lock:
                 self._bound._check()
-
-
-def _never() -> float:
-    return 0.0
