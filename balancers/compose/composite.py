@@ -31,7 +31,7 @@ from balancers.core.ledger import Cell
 from balancers.core.membership import Options
 from balancers.core.policy import Policy
 from balancers.core.view import View
-from balancers.endpoint import EndpointLike
+from balancers.endpoint import Endpoint, EndpointLike
 from balancers.errors import BalancerError, NoEligibleEndpointError, NoEndpointError
 from balancers.hashing import Key
 from balancers.protocol import Reason
@@ -56,7 +56,24 @@ class Composite(Grouping):
         **options: Unpack[Options],
     ) -> None:
         self._bell = Bell()
+        self._sorted: tuple[tuple[Endpoint, ...], Mapping[Any, tuple[Endpoint, ...]]] = (), {}
         super().__init__(endpoints, policy=policy, **options)
+
+    def _parts(
+        self, roster: tuple[Endpoint, ...], field: Callable[[Endpoint], Any]
+    ) -> Mapping[Any, tuple[Endpoint, ...]]:
+        """Return the endpoints by the value of a field, the least first and None last.
+
+        The same roster, as after a change of health, gives the same tuples. O(n) else.
+        """
+        if self._sorted[0] is not roster:
+            found: dict[Any, list[Endpoint]] = {}
+            for endpoint in roster:
+                found.setdefault(field(endpoint), []).append(endpoint)
+            # By name, not in the order of the membership: a key's place must not depend on that.
+            names = sorted(found.keys() - {None}) + [None] * (None in found)
+            self._sorted = roster, {name: tuple(found[name]) for name in names}
+        return self._sorted[1]
 
     def _spread(self, plan: Any, key: Key | None) -> Spread:
         """Return the spread of this pick; the plan itself, unless it depends on the pick."""

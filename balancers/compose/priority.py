@@ -31,6 +31,7 @@ import math
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import attrgetter
 from typing import Literal, Unpack
 
 from balancers.compose.composite import Branch, Composite, Group, PolicyFactory
@@ -83,9 +84,7 @@ class Priority(Composite):
         super().__init__(endpoints, policy=policy, **options)
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
-        members: dict[int, list[Endpoint]] = {}
-        for endpoint in sorted(view.roster, key=_by_tier):
-            members.setdefault(endpoint.priority, []).append(endpoint)
+        members = self._parts(view.roster, attrgetter("priority"))
         degraded = _degraded(view)
         able = {endpoint.id for endpoint in self._capacity_of(view)}
         load = _Load(self, {t: Tier.of(m, cells, able, degraded) for t, m in members.items()})
@@ -93,11 +92,11 @@ class Priority(Composite):
         groups: dict[Hashable, Group] = {}
         for tier, roster in members.items():
             if load.panic[tier]:
-                groups[_name(tier)] = Group(tuple(roster), panic=True)
+                groups[_name(tier)] = Group(roster, panic=True)
                 continue
             weak = tuple(endpoint for endpoint in roster if endpoint.id in degraded)
             aside = {endpoint.id: "degraded: waits for the healthy ones" for endpoint in weak}
-            groups[_name(tier)] = Group(tuple(roster), False, aside)
+            groups[_name(tier)] = Group(roster, False, aside)
             if weak:
                 groups[_name(tier, degraded=True)] = Group(weak, panic=False)
         return groups
@@ -143,12 +142,13 @@ class Tier:
         degraded: Collection[str],
     ) -> Tier:
         """Add up the weights of a tier, given the ids of eligible endpoints. O(members)."""
-        entries = ((e, cells[e.id].entry) for e in members)
+        pairs = [(e.weight, cells[e.id].entry) for e in members]
+        fit = [e for e in members if e.id in able]
         return cls(
-            _sum(members),
-            _sum(e for e, entry in entries if entry is None or entry.standing.enabled),
-            _sum(e for e in members if e.id in able and e.id not in degraded),
-            _sum(e for e in members if e.id in able and e.id in degraded),
+            _sum(weight for weight, _ in pairs),
+            _sum(weight for weight, entry in pairs if entry is None or entry.standing.enabled),
+            _sum(e.weight for e in fit if e.id not in degraded),
+            _sum(e.weight for e in fit if e.id in degraded) if degraded else Fraction(0),
         )
 
 
@@ -215,12 +215,8 @@ def _degraded(view: View) -> frozenset[str]:
     )
 
 
-def _sum(endpoints: Iterable[Endpoint]) -> Fraction:
-    return Fraction(math.fsum(endpoint.weight for endpoint in endpoints))
-
-
-def _by_tier(endpoint: Endpoint) -> int:
-    return endpoint.priority
+def _sum(weights: Iterable[float]) -> Fraction:
+    return Fraction(math.fsum(weights))
 
 
 def _name(tier: int, *, degraded: bool = False) -> str:

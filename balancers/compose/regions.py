@@ -35,6 +35,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, Literal, Unpack
 
 from balancers.compose.atlas import Atlas
@@ -150,12 +151,9 @@ class Regions(Composite):
     # -- the slow half ---------------------------------------------------------------------
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
-        members: dict[Region, list[Endpoint]] = {}
-        for endpoint in view.roster:
-            members.setdefault(endpoint.region, []).append(endpoint)
-        names = sorted(members, key=lambda region: (region is None, region or ""))
-        view.state = {name: [endpoint.weight for endpoint in members[name]] for name in names}
-        return {region: Group(tuple(members[region])) for region in names}
+        parts = self._parts(view.roster, attrgetter("region"))
+        view.state = {name: [endpoint.weight for endpoint in parts[name]] for name in parts}
+        return {region: Group(members) for region, members in parts.items()}
 
     def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> World:
         eligible: dict[Region, list[float]] = {}

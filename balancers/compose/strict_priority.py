@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping
+from operator import attrgetter
 from typing import Unpack
 
 from balancers.compose.composite import Branch, Composite, Group, PolicyFactory, State
@@ -105,12 +106,8 @@ class StrictPriority(Composite):
         return machine.at(self._ledger.clock() if machine.deadline < math.inf else -math.inf)
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
-        members: dict[int, list[Endpoint]] = {}
-        for endpoint in view.roster:
-            members.setdefault(endpoint.priority, []).append(endpoint)
         groups: dict[Hashable, Group] = {}
-        for tier in sorted(members):
-            roster = tuple(members[tier])
+        for tier, roster in self._parts(view.roster, attrgetter("priority")).items():
             groups[tier] = Group(roster, panic=bool(self._panic) or self._panics(roster, cells))
         return groups
 

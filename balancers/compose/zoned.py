@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 from balancers.compose.composite import Branch, Composite, Group
@@ -30,14 +31,11 @@ class Zoned(Composite):
         """Return the plan, from the weight of each zone's members and of the eligible ones."""
 
     def _groups(self, view: View, cells: Mapping[str, Cell]) -> Mapping[Hashable, Group]:
-        members: dict[Zone, list[Endpoint]] = {}
-        for endpoint in view.roster:
-            members.setdefault(endpoint.zone, []).append(endpoint)
-        # By name, not in the order of the membership: a key's place must not depend on that.
-        return {zone: Group(tuple(members[zone])) for zone in sorted(members, key=_by_name)}
+        parts = self._parts(view.roster, _zone)
+        return {zone: Group(members) for zone, members in parts.items()}
 
     def _plan(self, view: View, branches: Mapping[Hashable, Branch]) -> Any:
-        zones = sorted({endpoint.zone for endpoint in view.roster}, key=_by_name)
+        zones = self._parts(view.roster, _zone)
         able = self._capacity_of(view)
         return self._share(view, _weights(zones, view.roster), _weights(zones, able))
 
@@ -75,5 +73,4 @@ def _weights(zones: Iterable[Zone], endpoints: Iterable[Endpoint]) -> dict[Zone,
     return {zone: Fraction(math.fsum(weights)) for zone, weights in found.items()}
 
 
-def _by_name(zone: Zone) -> tuple[bool, str]:
-    return zone is None, zone or ""
+_zone = attrgetter("zone")
