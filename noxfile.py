@@ -30,15 +30,22 @@ def _install(session: nox.Session, *groups: str, package: str | None = ".") -> N
     session.install(*requirements, *([package] if package else []))
 
 
-def _pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest from a temporary directory over the tests of the working tree."""
+def _pytest(session: nox.Session, *arguments: str, live: str = "0") -> None:
+    """Run pytest from a temporary directory over the tests of the working tree.
+
+    ``live`` is how many seconds each test of a live fleet may take; 0 leaves them out.
+    """
     session.chdir(session.create_tmp())
     session.run(
         "pytest",
         f"--rootdir={ROOT}",
         f"--config-file={ROOT / 'pyproject.toml'}",
         *arguments,
-        env={"BALANCERS_INSTALLED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "BALANCERS_INSTALLED": "1",
+            "BALANCERS_LIVE": live,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
 
 
@@ -71,6 +78,14 @@ def properties_deep(session: nox.Session) -> None:
 
 
 @nox.session
+def live(session: nox.Session) -> None:
+    """Kill and restart fifty real servers for a minute, with each prober."""
+    _install(session, "tests")
+    where = str(ROOT / "tests" / "live")
+    _pytest(session, "--benchmark-disable", *(_rooted(session.posargs) or [where]), live="60")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     _install(session, "lint", package=None)
@@ -93,7 +108,7 @@ def bench(session: nox.Session) -> None:
     _install(session, "bench")
     # ``python -m`` puts the root on the path: the suites share ``benchmarks.floors``.
     session.run("python", "-m", "pytest", "benchmarks", *session.posargs)
-    for table in ("cycles", "memory", "hashing", "peers"):
+    for table in ("cycles", "memory", "hashing", "composites", "health", "threads", "peers"):
         session.run("python", "-m", "benchmarks", table)
 
 
@@ -102,7 +117,7 @@ def compare(session: nox.Session) -> None:
     """Play every scenario and write the report; other arguments go to ``balancers compare``."""
     _install(session)
     REPORT.mkdir(exist_ok=True)
-    options = session.posargs or ["--scenario=all", "--requests=16000", "--seeds=3", "--progress"]
+    options = session.posargs or ["--scenario=all", "--requests=10000", "--seeds=3", "--progress"]
     # A plain run writes a table and a plot, scenarios a page.
     endings = {"json": "json", "csv": "csv", "plot": "svg"}
     if any(option.startswith("--scenario") for option in options):

@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from math import isinf
 from typing import Any
 
 import balancers.health
@@ -36,7 +35,7 @@ from balancers.simulation.staging import TraceSpec
 from balancers.simulation.storytelling import facts_of, make_cells, progress_line, showing
 from balancers.simulation.suite import Chapter, chapters, run_cells
 from balancers.simulation.usage import UsageError, complain, print_safely, usage
-from balancers.simulation.verdict import AllRound, all_round, goal_measure
+from balancers.simulation.verdict import PRICE, AllRound, all_round, goal_measure
 
 __all__ = ["candidates", "matching", "paste", "register"]
 
@@ -250,21 +249,17 @@ def _reason(book: Book, best: AllRound) -> str:
     return (
         f"Over {len(book.chapters)} scenarios with your arrivals and keys its {_goal(book)} is "
         f"typically {best.typical:.2f} × that of the best candidate there, and at worst "
-        f"{_ratio(best.worst)} ({best.where})."
+        f"{best.worst:.2f} × ({best.where}). {PRICE}"
     )
 
 
 def _runners_up(standings: Sequence[AllRound]) -> list[str]:
     """Return, in a sentence, how far the next three are; nothing if there is nobody."""
     rest = [
-        f"{each.policy} {each.typical:.2f} × (at worst {_ratio(each.worst)})"
+        f"{each.policy} {each.typical:.2f} × (at worst {each.worst:.2f} ×)"
         for each in standings[1:4]
     ]
     return [f"Next come {', '.join(rest)}."] if rest else []
-
-
-def _ratio(ratio: float) -> str:
-    return "beyond comparison, for it loses more requests" if isinf(ratio) else f"{ratio:.2f} ×"
 
 
 def _evidence(book: Book, best: str, standings: Sequence[AllRound]) -> list[str]:

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isinf
+from math import inf
 
 from balancers.simulation.bootstrap import Interval
 from balancers.simulation.report import shown
@@ -29,7 +29,7 @@ __all__ = ["COLUMNS", "Book", "Column", "as_book_json", "bind", "cell_text", "co
 SCHEMA = 1
 FEATURED = 6
 
-REFERENCES = {
+REFERENCES: dict[str, str] = {
     "oracle": "ink",
     "M/M/k bound": "ink dotted",
     "bulletin, least": "c6 dotted",
@@ -146,8 +146,8 @@ def ordered(chapter: Chapter, ratios: Mapping[str, float]) -> list[Row]:
         if row.kind != "policy":
             return 0, 0.0 if row.kind == "bound" else 1.0, 0.0, row.policy
         ratio = ratios.get(row.policy)
-        if ratio is None or isinf(ratio):
-            return (3 if ratio is None else 2), lost, row.mean(goal) or inf, row.policy
+        if ratio is None:
+            return 3, lost, row.mean(goal) or inf, row.policy
         return 1, ratio, lost, row.policy
 
     return sorted(chapter.rows, key=place)
@@ -176,7 +176,7 @@ def as_book_json(book: Book) -> str:
                 "policy": each.policy,
                 "typical_ratio": each.typical,
                 "typical_ratio_to_oracle": each.oracle,
-                "worst_ratio": None if isinf(each.worst) else each.worst,
+                "worst_ratio": each.worst,
                 "worst_scenario": each.where,
                 "within_a_tenth": each.within,
                 "scenarios": each.of,

@@ -41,7 +41,7 @@ VERSION = 2
 
 CellResult: TypeAlias = dict[str, Any]
 
-REFERENCES = (ORACLE, *BULLETINS)
+REFERENCES: tuple[str, ...] = (ORACLE, *BULLETINS)
 """What runs beside the policies and knows what they do not."""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isinf
 
 from balancers.simulation.book import Book, cell_text, columns, ordered
-from balancers.simulation.verdict import RULE, recommendation
+from balancers.simulation.verdict import PRICE, RULE, recommendation
 
 __all__ = ["as_markdown"]
 
@@ -28,7 +27,7 @@ def as_markdown(book: Book) -> str:
             "",
             recommendation(book.standings),
             "",
-            "Goal of each scenario over the best policy's; ∞: it lost more requests.",
+            f"The p99 over that of the best policy, scenario by scenario. {PRICE}",
             "",
         ]
         lines += _table(
@@ -38,7 +37,7 @@ def as_markdown(book: Book) -> str:
                     each.policy,
                     f"{each.typical:.2f}",
                     "–" if each.oracle is None else f"{each.oracle:.2f}",
-                    "∞" if isinf(each.worst) else f"{each.worst:.2f}",
+                    f"{each.worst:.2f}",
                     each.where,
                     f"{each.within} of {each.of}",
                 ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from math import isinf
 
 from balancers.simulation.book import Book, cell_text, columns, ordered
 from balancers.simulation.figures import errors_plot, tail_plot, time_plot
 from balancers.simulation.suite import Chapter
-from balancers.simulation.verdict import RULE, Verdict, recommendation
+from balancers.simulation.verdict import PRICE, RULE, Verdict, recommendation
 
 __all__ = ["as_html"]
 
@@ -86,8 +85,7 @@ def _standings(book: Book) -> str:
         f'<section><h2>All round</h2><p class="verdict">{advice}</p><p>What each policy reaches '
         "over what the best one reaches in the same scenario: the geometric mean, the same over "
         "what the oracle reaches, the worst case, and how often it is within 10 %. Scenarios about "
-        "affinity are left out, for they compare a part of the policies. ∞: it lost more requests "
-        "than the best, by more than a tenth of a percent of all.</p>"
+        f"affinity are left out, for they compare a part of the policies. {PRICE}</p>"
         '<div class="scroll" tabindex="0"><table class="numbers"><thead><tr><th scope="col">policy'
         f"</th>{head}</tr></thead><tbody>" + "".join(rows) + "</tbody></table></div></section>"
     )
@@ -123,8 +121,6 @@ def _heat_class(ratio: float) -> int:
 def _ratio(ratio: float | None) -> str:
     if ratio is None:
         return "–"
-    if isinf(ratio):
-        return "∞"
     return f"{ratio:.2f}" if ratio < 9.995 else f"{min(ratio, 9999.0):,.0f}"
 
 

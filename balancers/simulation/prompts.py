@@ -2,7 +2,9 @@
 
 Conversations start as a Poisson process. Each belongs to one of a few applications, drawn by
 Zipf's law, whose system prompt all its conversations share. A turn sends all that was said
-before and something new; the next turn comes when the answer has been read.
+before and something new; the next turn comes when the answer has been read. On average prompts
+have some 25 blocks of 512 tokens and answers 350 tokens, much as in the chat trace of Mooncake
+(Qin et al., FAST 2025).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ APPLICATIONS = 30
 SYSTEM_BLOCKS = 4
 TURNS = 4.0
 THINK = 30.0
-SAID = 900.0
+SAID = 3000.0
 ANSWER = 350.0
 SECONDS_A_TOKEN = 0.02
 

@@ -25,10 +25,10 @@ __all__ = ["BUCKETS", "RELATIVE_ERROR", "LatencyHistogram"]
 _FINE = 7  # bits of the fraction that tell buckets apart
 _LOWEST, _HIGHEST = -30, 34  # powers of two
 
-RELATIVE_ERROR = 0.5 / (1 << _FINE)
+RELATIVE_ERROR: float = 0.5 / (1 << _FINE)
 """Of a quantile, between a nanosecond and 544 years."""
 
-BUCKETS = (_HIGHEST - _LOWEST) << _FINE
+BUCKETS: int = (_HIGHEST - _LOWEST) << _FINE
 """Counters of every histogram, full or empty."""
 
 _SHIFT = 52 - _FINE  # of an IEEE 754 double: 52 bits of fraction, exponents from 1023

@@ -14,15 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isinf
 
 from balancers.simulation.bootstrap import bootstrap_mean
 from balancers.simulation.report import shown
 from balancers.simulation.suite import Chapter, Row
 
 __all__ = [
-    "RULE", "AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best", "recommendation",
-    "verdict",
+    "PRICE", "RULE", "AllRound", "Verdict", "all_round", "goal_measure", "ratio_to_best",
+    "recommendation", "verdict",
 ]  # fmt: skip
 
 MORE_ERRORS = 0.001
@@ -30,7 +29,13 @@ AS_GOOD = 1.03
 BEARABLE = 3.0
 FEWER_KEPT = 0.02
 
-RULE = (
+PRICE: str = (
+    "Requests lost count: beyond a tenth of a percent of all more than the policy that loses "
+    "least, every further tenth adds as much again. In the mean a ratio counts as 100 at most."
+)
+"""How ratios are made of latencies and errors, for readers of a report."""
+
+RULE: str = (
     "Errors first: whoever loses more requests than the one that loses least, by more than a tenth "
     "of a percent of all, is out. Then the least p99 wins; for language models the least p99 of "
     "the first token. Where keys should stay in place, whoever keeps most of them wins, of the "
@@ -61,10 +66,10 @@ def goal_measure(chapter: Chapter) -> str:
     return "first_p99" if chapter.scenario.goal == "first" else "p99"
 
 
-def _racers(chapter: Chapter) -> list[Row]:
-    """Return the policies that finished, are of the wanted kind, and lose no more than others."""
+def _comparable(chapter: Chapter) -> list[Row]:
+    """Return the policies that finished and are of the wanted kind."""
     goal = goal_measure(chapter)
-    rows = [
+    return [
         row
         for row in chapter.rows
         if row.kind == "policy"
@@ -72,8 +77,17 @@ def _racers(chapter: Chapter) -> list[Row]:
         and row.mean(goal) is not None
         and (row.keyed or chapter.scenario.goal != "affinity")
     ]
-    least = min((row.mean("error_share") or 0.0 for row in rows), default=0.0)
-    return [row for row in rows if (row.mean("error_share") or 0.0) <= least + MORE_ERRORS]
+
+
+def _lost_beyond(row: Row, chapter: Chapter) -> float:
+    """Return the share of requests a policy loses beyond what the race allows, below 0 within."""
+    least = min(each.mean("error_share") or 0.0 for each in _comparable(chapter))
+    return (row.mean("error_share") or 0.0) - least - MORE_ERRORS
+
+
+def _racers(chapter: Chapter) -> list[Row]:
+    """Return the comparable policies that lose no more than others."""
+    return [row for row in _comparable(chapter) if _lost_beyond(row, chapter) <= 0.0]
 
 
 def verdict(chapter: Chapter) -> Verdict:
@@ -129,23 +143,27 @@ def _as_good(row: Row, best: Row, goal: str) -> bool:
 
 
 def ratio_to_best(chapter: Chapter) -> dict[str, float]:
-    """Return the goal of every policy over that of the best one, and infinity for losing requests.
+    """Return the goal of every policy over that of the best one, what it loses counted in.
 
-    A policy that loses more than a tenth of a percent more requests than the best has no latency
-    worth the name.
+    Whoever is out of the race for what it loses is not better than the best for being fast, and
+    its ratio is that of its goal times 1 more for every tenth of a percent of requests lost
+    beyond what the race allows. There is no cliff: how many requests it takes to notice a fault
+    does not grow with the run, and their share depends on its length.
     """
     goal = goal_measure(chapter)
-    racers = _racers(chapter)
-    least = min((row.mean(goal) or 0.0 for row in racers), default=0.0)
-    names = {row.policy for row in racers}
+    racers = {row.policy: row.mean(goal) or 0.0 for row in _racers(chapter)}
+    least = min(racers.values(), default=0.0)
     found: dict[str, float] = {}
-    for row in chapter.rows:
-        value = row.mean(goal)
-        if row.kind == "policy" and row.trouble is None and value is not None and least > 0.0:
-            if chapter.scenario.goal == "affinity" and not row.keyed:
-                continue
-            found[row.policy] = value / least if row.policy in names else math.inf
+    for row in _comparable(chapter) if least > 0.0 else ():
+        ratio = (row.mean(goal) or 0.0) / least
+        found[row.policy] = ratio if row.policy in racers else max(1.0, ratio)
+        found[row.policy] *= _price(row, chapter)
     return found
+
+
+def _price(row: Row, chapter: Chapter) -> float:
+    """Return what a policy's losses multiply its ratio by, ≥ 1."""
+    return 1.0 + max(0.0, _lost_beyond(row, chapter)) / MORE_ERRORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +172,8 @@ class AllRound:
 
     Attributes:
         policy: Its name.
-        typical: Geometric mean of its ratios to the best, the infinite ones as ``WORST``.
-        worst: The greatest ratio, maybe infinite.
+        typical: Geometric mean of its ratios to the best, each at most ``WORST``.
+        worst: The greatest ratio.
         where: The scenario it occurs in.
         within: In how many scenarios it is within a tenth of the best.
         of: In how many it ran.
@@ -192,7 +210,7 @@ def all_round(chapters: Iterable[Chapter]) -> list[AllRound]:
         for policy, ratio in found.items():
             ratios.setdefault(policy, []).append((ratio, chapter.scenario.title))
             if policy in possible:
-                beside.setdefault(policy, []).append(math.inf if isinf(ratio) else possible[policy])
+                beside.setdefault(policy, []).append(possible[policy])
     table = []
     for policy, pairs in ratios.items():
         if len(pairs) < counted:
@@ -215,10 +233,11 @@ def all_round(chapters: Iterable[Chapter]) -> list[AllRound]:
 def _ratios_to_oracle(chapter: Chapter) -> dict[str, float]:
     goal = goal_measure(chapter)
     best = next((row.mean(goal) for row in chapter.rows if row.kind == "oracle"), None)
+    if not best:
+        return {}
     return {
-        row.policy: value / best
-        for row in chapter.rows
-        if best and row.kind == "policy" and (value := row.mean(goal)) is not None
+        row.policy: (row.mean(goal) or 0.0) / best * _price(row, chapter)
+        for row in _comparable(chapter)
     }
 
 
@@ -233,12 +252,10 @@ def recommendation(standings: Sequence[AllRound]) -> str:
     if not standings:
         return ""
     best = standings[0]
-    worst = f"it is {best.worst:.2f} ×"
-    if isinf(best.worst):
-        worst = "it loses more requests than the best"
     near = f", {best.oracle:.2f} × the oracle's" if best.oracle is not None else ""
     return (
         f"Knowing nothing of the traffic, start with {best.policy}: over these {best.of} scenarios "
         f"its p99 is typically {best.typical:.2f} × that of the best policy there{near}; at worst "
-        f"{worst} ({best.where}), and in {best.within} it is within 10 % of the best."
+        f"it is {best.worst:.2f} × ({best.where}), and in {best.within} it is within 10 % of the "
+        "best."
     )
