@@ -3,7 +3,8 @@
 *Pick*: a whole cycle (``with balancer.pick(): pass``), ``pick()`` alone, and the choice alone with
 a registry, over the same without one; nobody out, or every tenth endpoint out. *Change*: seconds
 from the call that takes one endpoint out, or lets it back, until it returns, by when every pick
-sees it. *Probing*: ``due_probes`` and ``record_probe`` of 10,000 endpoints every 5 s, as a share of a core.
+sees it. *Probing*: ``due_probes`` and ``record_probe`` of 10,000 endpoints every 5 s, as a share
+of a core.
 """
 
 from __future__ import annotations

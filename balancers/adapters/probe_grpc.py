@@ -57,7 +57,10 @@ class GrpcCheck:
         else:
             channel = grpc.secure_channel(target, self._credentials, self._options)
         with channel:
-            return _answer(channel.unary_unary(METHOD)(self._request, timeout=timeout))
+            try:
+                return _answer(channel.unary_unary(METHOD)(self._request, timeout=timeout))
+            except grpc.RpcError as error:
+                return _refused(error)
 
     async def run_async(self, id: str) -> Answer:  # noqa: A002
         """Probe on the running event loop."""
@@ -67,7 +70,10 @@ class GrpcCheck:
         else:
             channel = grpc.aio.secure_channel(target, self._credentials, self._options)
         async with channel:
-            return _answer(await channel.unary_unary(METHOD)(self._request))
+            try:
+                return _answer(await channel.unary_unary(METHOD)(self._request))
+            except grpc.RpcError as error:
+                return _refused(error)
 
     def _target(self, name: str) -> str:
         host, port = self._address(name)
@@ -79,6 +85,11 @@ def _request(service: str) -> bytes:
     """Return a HealthCheckRequest: field 1, the service's name."""
     name = service.encode()
     return b"\x0a" + _varint(len(name)) + name if name else b""
+
+
+def _refused(error: Any) -> Answer:
+    """Say what a call came to that brought no answer: nobody there is news, not a defect."""
+    return Answer(ok=False, detail=f"the call ended with {error.code().name}: {error.details()}")
 
 
 def _answer(response: bytes) -> Answer:

@@ -14,7 +14,9 @@ Use when:
     is not.
 
 Avoid when:
-    Requests must go by key (see the hash policies), or the order must be predictable.
+    Requests must go by key (see the hash policies), or the order must be predictable. Where few
+    endpoints are often stuck with giant requests, the cap keeps the idle ones from taking over:
+    raise ``share_cap``, or see ``LeastConnections``.
 
 Cost:
     A pick and a settlement each take one private lock for O(log n) work, amortised. An update
@@ -123,6 +125,7 @@ class _AdaptivePick(TimedPick):
             span = gauge.gap
             if elapsed < span:
                 span = elapsed
+            span += span
             weight = span / (pool.decay + span)
             if weight * samples < 1.0:
                 weight = 1.0 / samples
@@ -179,7 +182,7 @@ class Adaptive(TimedPolicy):
         if choices < 1:
             raise ValueError(f"choices must be ≥ 1, not {choices}")
         self._reported = None if reported_load is None else ReportedWeights(reported_load)
-        self._given: dict[Cell, float] = {}  # weights configured, times their ramps
+        self._given: dict[Cell, float] = {}  # weights times ramps, if others are reported
         self._lock = Lock()  # guards _board
         # Settlements that found the lock taken: cell, time, latency, success, hold.
         self._news: list[tuple[Cell, float, float, bool | None, float]] = []
@@ -286,12 +289,7 @@ class Adaptive(TimedPolicy):
         raise self._nobody(view, exclude)
 
     def _choose(
-        self,
-        view: View,
-        key: Key | None,
-        exclude: Collection[str],
-        cost: float,
-        rng: Random,
+        self, view: View, key: Key | None, exclude: Collection[str], cost: float, rng: Random
     ) -> Cell | None:
         cells = self._ledger.cells
         aside = {cells[name] for name in exclude if name in cells}
@@ -353,9 +351,12 @@ class Adaptive(TimedPolicy):
         with self._lock:
             self._catch_up()
             self._quick_board = None
-            self._given = given
+            self._given = {} if self._reported is None else given
             self._board.change(changes, _facts, now)
             super()._publish(view)
+
+    def _private_locks(self) -> list[Lock]:
+        return [self._lock]
 
     def _renew_locks(self) -> None:
         super()._renew_locks()

@@ -74,8 +74,8 @@ class _PeakPick(TimedPick):
         trace: TracebackType | None,
     ) -> None:
         cell = self._cell
-        entry = cell.entry
-        if error is not None or cell.costly or (entry is not None and not entry.quiet):
+        calm = cell.calm
+        if error is not None or cell.costly or (calm is None and cell.entry is not None):
             super().__exit__(kind, error, trace)
             return
         # TimedPick.__exit__ and PeakEwma._learn_at, written out for the usual request.
@@ -86,20 +86,21 @@ class _PeakPick(TimedPick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
-        if entry is not None:
-            entry.pool.good += 1
+        if calm is not None:
+            calm.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         if latency < 0.0:
             latency = 0.0
         peak = self._peak
+        decay = peak.decay
         state = peak._state
         if state is not None and latency < state[0]:
             value, stamp = state
-            keep = exp((stamp - now) / peak.decay)
+            keep = exp((stamp - now) / decay)
             latency = value * keep + latency * (1.0 - keep)
         peak._state = latency, now
-        peak.rank = log(latency or LEAST) + now / peak.decay
+        peak.rank = log(latency or LEAST) + now / decay
 
 
 class _Places:
@@ -220,7 +221,8 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
 
     def _timely(self, view: View) -> Timely | None:
         candidates: Candidates = view.state
-        if self._choices == 2 and candidates.pairs:
+        ours = type(self)._learn_at is PeakEwma._learn_at  # which leases write out
+        if ours and self._choices == 2 and candidates.pairs:
             self._places = _Places(candidates, tuple(map(self._peak, view.cells)))
         return None
 
@@ -259,6 +261,10 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
     def _publish(self, view: View) -> None:
         self._places = None
         super()._publish(view)
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._places = None
 
     def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
         if candidates.uniform:

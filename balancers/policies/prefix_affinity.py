@@ -28,8 +28,8 @@ Avoid when:
 
 Cost:
     O(blocks) to hash the prompt, O(candidates · (log blocks + waiting requests)) to choose; no
-    lock unless ``load_factor`` is given. A remembered beginning takes about 150 bytes, at most
-    ``memory`` of them per endpoint and as many once more for the set. An update edits the ring.
+    lock unless ``load_factor`` is given. A remembered beginning takes about 130 bytes, at most
+    ``memory`` of them per endpoint: 1 MB. An update edits the ring.
 
 Source:
     The product of queued work and batch size: LMetric (2026), which needs no scale. Candidates by
@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 from balancers.core.arrivals import Arrivals
@@ -180,9 +181,10 @@ class PrefixAffinity(HashPolicy):
         return HashRing(weights, self._vnodes, self._seed)
 
     def _publish(self, view: View) -> None:
-        for cell in view.cells:
-            self._arrivals(cell).follow(cell)
-        self._able = {cell.endpoint.id: cell for cell in view.cells}
+        if view.roster is not self._view.roster:  # else it is their health that has changed
+            for cell in view.members:
+                self._arrivals(cell).follow(cell)
+        self._able = dict(zip(map(attrgetter("id"), view.endpoints), view.cells, strict=True))
         self._last.capacity = self._memory * max(1, len(view.roster))
         super()._publish(view)
 

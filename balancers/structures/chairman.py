@@ -111,6 +111,11 @@ class ChairmanSchedule(ChairmanQueue):
         self._weights = checked
 
     @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights in the order given; to be read, not changed."""
+        return self._weights
+
+    @property
     def period(self) -> int:
         """The sum of the weights as the smallest integers in their proportions; 0 if all are 0."""
         return sum(self._jobs.whole)

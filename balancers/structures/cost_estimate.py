@@ -3,10 +3,11 @@
 The typical latency is the mean of the *logarithm*, so that one slow request in a heavy tail is
 not mistaken for a slow endpoint, while a tenfold slowdown still adds 2.3. A sample weighs
 dt/(decay + dt), or 1/k if it is the k-th, whichever is more: the plain mean at first, then a
-memory of about ``decay``, and an old estimate yields to fresh news. dt is the time since the
-answer before, or between the last two picks, whichever is less. An answer that is late because
-its request was large, and those that had to wait behind it and come all at once, then tell no
-more than any others, although they follow a long silence.
+memory of about ``decay``, and an old estimate yields to fresh news. dt is twice the time since
+the answer before, or between the last two picks, whichever is less (of two random times the
+shorter is half as long in the mean). An answer that is late because its request was large, and
+those that had to wait behind it and come all at once, then tell no more than any others, although
+they follow a long silence.
 
 An error's speed is never good news: it may raise the typical latency, not lower it. Its price is a
 multiple of the pool's typical latency, so that an endpoint that fails fast is never cheap. Two
@@ -143,7 +144,7 @@ class CostEstimate:
         samples = self.samples
         if elapsed - latency > STALE:
             samples = 0
-        span = max(0.0, min(elapsed, gap))
+        span = 2.0 * max(0.0, min(elapsed, gap))
         weight = max(span / (pool.decay + span), 1.0 / (samples + 1))
         if success:
             pool.learn(sample)

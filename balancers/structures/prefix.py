@@ -14,8 +14,8 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias, cast
 
 from balancers.hashing import Key, digest16, hash64, key_bytes
 
@@ -142,7 +142,7 @@ def _data_of(prompt: Prompt, block_size: int) -> tuple[bytes, int]:
         return bytes(prompt), block_size
     ids = (prompt,) if isinstance(prompt, int) else prompt
     try:
-        words = array("q", ids)  # type: ignore[arg-type]
+        words = array("q", cast("Iterable[int]", ids))
     except (OverflowError, TypeError):
         words = array("q", map(_word, ids))
     if sys.byteorder == "big":  # pragma: no cover - placement is the same on every platform

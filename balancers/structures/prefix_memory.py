@@ -6,7 +6,7 @@ digest is kept for at least half of the capacity of others, and none is ever sea
 thrown out. Every step is one operation on a dictionary, so threads need no lock: where two meet,
 a few digests may be forgotten early.
 
-Source: the segmented approximations of least-recently-used order, as in the two hands of a clock.
+It approximates the order of last use, as segmented and generational caches do.
 """
 
 from __future__ import annotations

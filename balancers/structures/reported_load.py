@@ -88,8 +88,8 @@ class _State(NamedTuple):
     stamp: float  # of the last request
     requests: float
     failures: float
-    load: float  # sum of the reports that ``reports`` counts
-    reports: float
+    load: float  # integral of the reports over the time that ``reported`` covers
+    reported: float
     since: float  # the first report of those that came without a gap; inf: none yet
     last: float  # the last report
     weight: float  # as of the last report
@@ -127,19 +127,22 @@ class LoadReports:
             requests=before + 1.0,
             failures=old.failures * keep + failed,
             load=old.load * keep,
-            reports=old.reports * keep,
+            reported=old.reported * keep,
         )
         watched = 1.0 - exp((old.begun - now) / rules.window)  # part of the window seen so far
         if load and watched > 0.0:
             if now - old.last >= rules.expiry:  # what was reported before the gap is forgotten
-                new = new._replace(load=0.0, reports=0.0, since=now)
-            load = new.load + min(max(load, LEAST_LOAD), LARGEST_LOAD)
-            reports = new.reports + 1.0
+                new = new._replace(load=0.0, reported=0.0, since=now)
+            # A mean over time, as the rates are: a report stands for the time since the last one,
+            # or few reports of late would not be heard among many of before.
+            part = 1.0 - exp((max(old.last, old.begun) - now) / rules.window)
+            load = new.load + part * min(max(load, LEAST_LOAD), LARGEST_LOAD)
+            reported = new.reported + part
             # This request, at the very edge of the window, is half in it.
             qps = (before + 0.5) / (rules.window * watched)
             eps = qps * new.failures / new.requests
-            weight = reported_weight(qps, eps, load / reports, rules.penalty)
-            new = new._replace(load=load, reports=reports, last=now, weight=weight)
+            weight = reported_weight(qps, eps, load / reported, rules.penalty)
+            new = new._replace(load=load, reported=reported, last=now, weight=weight)
         self._state = new
 
     def weight(self, now: float, rules: ReportedLoad) -> float | None:
@@ -151,9 +154,9 @@ class LoadReports:
 
     @property
     def utilisation(self) -> float | None:
-        """The mean of the late reports; None where there was none."""
+        """The mean of the late reports over time; None where there was none."""
         state = self._state
-        return state.load / state.reports if state is not None and state.reports else None
+        return state.load / state.reported if state is not None and state.reported else None
 
 
 def reported_weight(qps: float, eps: float, utilisation: float, penalty: float = 1.0) -> float:

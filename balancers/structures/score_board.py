@@ -79,6 +79,7 @@ class ScoreBoard(Generic[Item]):
         "_heaviest",
         "_load",
         "_serial",
+        "_vain",
         "best",
         "cap",
         "choices",
@@ -111,7 +112,8 @@ class ScoreBoard(Generic[Item]):
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
         self.choices: int = choices
-        self._heaviest = 0.0  # logarithm of the largest weight
+        self._heaviest = -inf  # logarithm of a weight that none of the fresh exceeds
+        self._vain = 0  # looks at the fresh that found nobody good enough
         self._errors = ErrorRate()  # of the gauges' blame
         self._load = load
         self._serial = 0
@@ -139,7 +141,7 @@ class ScoreBoard(Generic[Item]):
             gauge.steady = False
             gauge.barred = False  # the bucket that comes back full is nobody's
             if gauge.spot >= 0:
-                self._take_from_fresh(gauge)
+                gauge.leave(self.fresh)
         for item, weight in changes.changed.items():
             gauge = self.gauges[item]
             gauge.weigh(weight)
@@ -149,8 +151,7 @@ class ScoreBoard(Generic[Item]):
             self._add(item, weight, facts(item), now)
         self._all = list(self.gauges.values())
         self._count()
-        self._heaviest = log(changes.heaviest)
-        self.settle_floor()
+        self._weigh_fresh()
         self.best.tidy(len(self._all))
         self.trials.tidy(self.gauges)
         self.turns.tidy(self.gauges)
@@ -206,7 +207,7 @@ class ScoreBoard(Generic[Item]):
                 if gauge is None:
                     return None
         if gauge.spot >= 0:
-            self._take_from_fresh(gauge)
+            gauge.leave(self.fresh)
         gauge.gap = now - gauge.picked
         gauge.picked = now
         if self.cap.spend(gauge):
@@ -242,6 +243,9 @@ class ScoreBoard(Generic[Item]):
         best = max(self._few(fresh, random), key=_weight)
         if gauge is None or self.value(best, cost) <= self.value(gauge, cost):
             return best
+        self._vain += 1
+        if self._vain >= len(self.fresh):  # so often that looking at all of them costs as little
+            self._weigh_fresh()
         return gauge
 
     def _last_resort(
@@ -284,7 +288,7 @@ class ScoreBoard(Generic[Item]):
         """
         twin: ScoreBoard[Item] = ScoreBoard(self.cap.cap, self.choices, self.pool.decay, self._load)
         twin.pool, twin.costly = self.pool, self.costly
-        twin.floor, twin._heaviest = self.floor, self._heaviest
+        twin.floor, twin._heaviest, twin._vain = self.floor, self._heaviest, self._vain
         copies = {gauge: gauge.copy() for gauge in self._all}
         twin._all = list(copies.values())
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
@@ -380,26 +384,27 @@ class ScoreBoard(Generic[Item]):
             self.best.tidy(len(self._all))
         self.wake_at = min(cap.due, self.turns.next)
 
+    def _freshen(self, gauge: Gauge[Item]) -> None:
+        gauge.enter(self.fresh)
+        if gauge.log_weight > self._heaviest:
+            self._heaviest = gauge.log_weight
+            self.settle_floor()
+
+    def _weigh_fresh(self) -> None:
+        self._vain = 0
+        self._heaviest = max([gauge.log_weight for gauge in self.fresh], default=-inf)
+        self.settle_floor()
+
     def settle_floor(self) -> None:
         """Bring ``floor`` up to date. O(1)."""
         self.floor = self.pool.log_latency - self._heaviest
-
-    def _freshen(self, gauge: Gauge[Item]) -> None:
-        gauge.spot = len(self.fresh)
-        self.fresh.append(gauge)
-
-    def _take_from_fresh(self, gauge: Gauge[Item]) -> None:
-        last = self.fresh.pop()
-        if last is not gauge:
-            self.fresh[gauge.spot] = last
-            last.spot = gauge.spot
-        gauge.spot = -1
 
     def _check(self) -> None:
         assert self._all == list(self.gauges.values())
         self.best._check(self._all)
         for spot, gauge in enumerate(self.fresh):
             assert gauge.spot == spot
+            assert self.floor <= self.pool.log_latency - gauge.log_weight
             assert not gauge.known
         self.trials._check(self.gauges)
         self.turns._check(self._all)

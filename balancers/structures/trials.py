@@ -70,13 +70,15 @@ class Trials(Generic[Item]):
     ) -> Gauge[Item] | None:
         """Look at the first date, which has come; return its endpoint if it is to be tried now.
 
-        Runtime complexity: O(log n).
+        Runtime complexity: O(log n), amortised over those that have left.
         """
-        gauge = self._dates[0][1]
-        if gauges.get(gauge.item) is not gauge:  # it has left
-            heappop(self._dates)
-            self.next = self._dates[0][0] if self._dates else inf
+        dates = self._dates
+        while dates and gauges.get(dates[0][1].item) is not dates[0][1]:  # it has left
+            heappop(dates)
+        self.next = dates[0][0] if dates else inf
+        if self.next > now:
             return None
+        gauge = dates[0][1]
         wait = LEAST_WAIT
         if gauge.known:
             over = gauge.log_cost - pool.log_latency
@@ -91,8 +93,8 @@ class Trials(Generic[Item]):
         if ready:
             gauge.held = 0.0
             date = now + LEAST_WAIT * TRIAL_AGE
-        heapreplace(self._dates, (date, gauge))
-        self.next = self._dates[0][0]
+        heapreplace(dates, (date, gauge))
+        self.next = dates[0][0]
         return gauge if ready and gauge.item not in exclude else None
 
     def tidy(self, gauges: Mapping[Item, Gauge[Item]]) -> None:

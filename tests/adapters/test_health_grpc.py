@@ -64,9 +64,11 @@ def test_serving_or_not(ask: Callable[[GrpcCheck, str], Answer], target: str) ->
 
 @both
 def test_nobody_there(ask: Callable[[GrpcCheck, str], Answer]) -> None:
-    """A refused connection raises, which the prober takes for a failure."""
-    with pytest.raises(grpc.RpcError):
-        ask(GrpcCheck(), f"127.0.0.1:{free_port()}")
+    """A refused connection is a failure that says so, and no exception in the log."""
+    answer = ask(GrpcCheck(), f"127.0.0.1:{free_port()}")
+
+    assert not answer.ok
+    assert "UNAVAILABLE" in answer.detail
 
 
 def test_bytes_on_the_wire() -> None:

@@ -23,6 +23,7 @@ from probe_servers import HttpServer
 
 from balancers.adapters.probe import Answer, AsyncProber, HttpCheck, TcpCheck, ThreadProber
 from balancers.health import HealthRegistry, HealthState
+from balancers.testing import ManualClock
 
 both = pytest.mark.parametrize("prober", [threads, loop])
 
@@ -131,6 +132,23 @@ def test_check_that_hangs_times_out(prober: Any) -> None:
             release.set()
     finally:
         release.set()
+
+
+def test_answer_that_comes_too_late_is_a_failure() -> None:
+    """A check that holds its thread beyond the timeout fails, whatever it says then."""
+    clock = ManualClock()
+    registry = HealthRegistry(QUICK.but(fall=1), clock=clock)
+    registry.track(["slow"])
+    watch = Watch(registry)
+
+    def late(name: str) -> bool:
+        clock.advance(1.0)
+        return True
+
+    with ThreadProber(registry, late):
+        watch.until(lambda: clock.advance(0.01) > 0.0 and bool(registry.events()))
+
+    assert registry.events()[0].new is HealthState.UNHEALTHY
 
 
 def test_closed_prober_reports_nothing_more() -> None:

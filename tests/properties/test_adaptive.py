@@ -9,7 +9,7 @@ from random import Random
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from balancers import Adaptive, Endpoint, NoEligibleEndpointError, Outcome, Pick
@@ -131,7 +131,7 @@ def test_the_fullest_is_used_when_nobody_is_left() -> None:
     balancer = Adaptive([str(i) for i in range(6)], clock=clock, rng=Random(1))
     for i in range(6):
         teach(balancer, str(i), 0.01)
-    names = Counter()
+    names: Counter[str] = Counter()
     for _ in range(60):
         lease = balancer.pick(exclude=["0", "1", "2", "3"])
         names[lease.endpoint.id] += 1
@@ -360,13 +360,13 @@ def test_the_score_is_monotone_in_load(load: int, more: int, cost: float) -> Non
 
 @given(st.lists(st.tuples(st.floats(0.0, 9.0), latencies), min_size=1, max_size=30))
 def test_the_typical_latency_is_a_mean_of_logarithms(samples: list[tuple[float, float]]) -> None:
-    """A sample weighs dt/(decay + dt), or 1/k where that is more."""
+    """A sample weighs dt/(decay + dt), dt twice the gap, or 1/k where that is more."""
     pool, estimate = PoolEstimate(10.0), CostEstimate()
     now, mean = 0.0, 0.0
     for k, (gap, latency) in enumerate(samples, 1):
         now += gap
         estimate.learn(now, latency, True, pool)
-        weight = max(gap / (10.0 + gap), 1.0 / k) if now > gap or k > 1 else 1.0
+        weight = max(2 * gap / (10.0 + 2 * gap), 1.0 / k) if now > gap or k > 1 else 1.0
         mean += weight * (math.log(latency) - mean)
         assert estimate.log_latency == pytest.approx(mean, abs=1e-9)
     assert estimate.latency == pytest.approx(math.exp(mean))
@@ -413,6 +413,9 @@ def test_two_errors_in_a_row_are_enough_where_errors_are_rare() -> None:
     st.integers(1, 6),
     st.booleans(),
     st.integers(0, 2**32),
+)
+@example(  # the first date is that of somebody who has left
+    [("p", 0, 1.0, 0.0), ("d", 0, 1.0, 0.0), ("u", 1, 1.0, 0.0), ("p", 0, 1.0, 5.0)], 2, False, 0
 )
 def test_the_board_stays_in_order(
     steps: list[tuple[str, int, float, float]], n: int, watched: bool, seed: int

@@ -21,6 +21,7 @@ from balancers import (
     RoundRobin,
     Sticky,
     Subset,
+    WeightedRoundRobin,
     ZoneAware,
 )
 
@@ -115,6 +116,29 @@ def test_random_starts_keep_processes_from_herding():
     firsts: dict[str, int] = {}
     for process in range(300):
         balancer = Priority([f"e{i}" for i in range(30)], policy=RoundRobin, rng=Random(process))
+        with balancer.pick() as pick:
+            firsts[pick.endpoint.id] = firsts.get(pick.endpoint.id, 0) + 1
+    assert max(firsts.values()) <= 31
+    assert len(firsts) == 30
+
+
+def test_apertures_keep_processes_from_herding():
+    """The same where each process keeps to its own part of the endpoints.
+
+    An endpoint's first picks are a sum of independent draws with mean 10 exactly; its upper tail
+    is no heavier than Binomial(300, 1/30)'s (Hoeffding 1956).
+    """
+    firsts: dict[str, int] = {}
+    for process in range(300):
+        balancer = Subset(
+            [f"e{i}" for i in range(30)],
+            policy=WeightedRoundRobin,
+            method="aperture",
+            seed=process,
+            clients=300,
+            size=5,
+            rng=Random(process),
+        )
         with balancer.pick() as pick:
             firsts[pick.endpoint.id] = firsts.get(pick.endpoint.id, 0) + 1
     assert max(firsts.values()) <= 31

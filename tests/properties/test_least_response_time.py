@@ -242,3 +242,21 @@ def test_a_clock_that_goes_back() -> None:
         views = balancer.snapshot().endpoints
         assert [view.in_flight for view in views] == [0, 0]
         assert all(view.latency is None or 0.0 <= view.latency < 1.0 for view in views)
+
+
+@pytest.mark.parametrize("policy", [PeakEwma, LeastResponseTime])
+def test_a_subclass_hears_of_every_answer(policy: type[Any]) -> None:
+    """Where ``_learn_at`` is extended, no lease writes out the base's own."""
+    heard: list[str] = []
+
+    class Learner(policy):  # type: ignore[misc]
+        def _learn_at(self, now: float, cell: Any, *rest: Any) -> None:
+            super()._learn_at(now, cell, *rest)
+            heard.append(cell.endpoint.id)
+
+    balancer = Learner(["a", "b"], clock=ManualClock(), rng=Random(1))
+    picked = []
+    for _ in range(20):
+        with balancer.pick() as lease:
+            picked.append(lease.endpoint.id)
+    assert heard == picked

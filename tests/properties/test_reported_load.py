@@ -162,20 +162,24 @@ def play(
     seconds: float,
     cost: dict[str, float],
     failing: str = "",
+    memory: float = 1.0,
 ) -> Counter[str]:
-    """Send 100 requests a second to servers each of which they cost some utilisation."""
+    """Send 100 requests a second to servers each of which they cost some utilisation.
+
+    Servers report their mean utilisation over about ``memory`` seconds.
+    """
     counts: Counter[str] = Counter()
     used: dict[str, float] = dict.fromkeys(cost, 0.0)
     for _ in range(round(seconds * 100)):
         clock.advance(0.01)
         for name in used:
-            used[name] *= math.exp(-0.01)
+            used[name] *= math.exp(-0.01 / memory)
         lease = balancer.pick()
         name = lease.endpoint.id
         counts[name] += 1
         outcome = Outcome.FAILURE if name == failing else Outcome.SUCCESS
-        # Requests of about the last second, this one being half in it.
-        lease.done(outcome, load=cost[name] * (used[name] + 0.5))
+        # This request, at the very edge of what it remembers, is half in it.
+        lease.done(outcome, load=cost[name] * (used[name] + 0.5) / memory)
         used[name] += 1.0
     return counts
 
@@ -335,7 +339,8 @@ def test_adaptive_weighs_by_reports() -> None:
     shares = {}
     for rules in (None, ReportedLoad()):
         balancer = Adaptive(list(cost), clock=clock, rng=Random(1), reported_load=rules)
-        play(balancer, clock, 60.0, cost)
+        # Few requests go to some: they must not be told of the busy moments alone.
+        play(balancer, clock, 120.0, cost, memory=10.0)
         weights = {cell.endpoint.id: gauge.weight for cell, gauge in balancer._board.gauges.items()}
         shares[rules] = {name: weight / sum(weights.values()) for name, weight in weights.items()}
         balancer._board._check()
@@ -345,6 +350,12 @@ def test_adaptive_weighs_by_reports() -> None:
     assert reported["b"] == pytest.approx(2 * reported["c"], rel=0.03)
     details = balancer.snapshot().endpoints[0].details
     assert details["reported_weight"] == pytest.approx(200.0, rel=0.03)
+    # A request without a report is one all the same.
+    with balancer.pick() as lease:
+        clock.advance(1.0)
+    state = lease._cell.facts[LoadReports]._state
+    assert state.stamp == clock()
+    assert state.last < clock()
     # Weights given come back when reports have ended, and are the base of those reported.
     balancer.update([Endpoint("a"), Endpoint("b"), Endpoint("c", weight=0.0)])
     assert {cell.endpoint.id for cell in balancer._board.gauges} == {"a", "b"}

@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from balancers import Balancer, Endpoint, IPHash, JumpHash, Maglev, Rendezvous
+from balancers import Balancer, Endpoint, IPHash, JumpHash, Maglev, Pick, PrefixAffinity, Rendezvous
 from balancers.structures import HashRing, MaglevTable, Movement, RendezvousHash, jump_hash
 
 members = [Endpoint("a", weight=2.0), Endpoint("b")]
@@ -11,7 +11,15 @@ by_key: list[Balancer] = [
     Rendezvous(members, load_factor=None),
     JumpHash(["a", "b"], seed=1),
     IPHash(members, ipv4_prefix=24, ipv6_prefix=56),
+    PrefixAffinity(members, candidates=2, memory=100),
 ]
+
+router = PrefixAffinity(members, load_factor=1.5, block_size=4096)
+blocks: list[int | bytes] = [b"id", 4]
+assert_type(router.pick(blocks), Pick)
+for prompt in ((1, 2, 3), "text", b"text", range(9), 7, None):
+    assert_type(router.pick(prompt, exclude=["a"], cost=800.0), Pick)
+assert_type(router.placed([1, 2]), list[str])
 
 for ring in (HashRing(["a", "b"], vnodes=40), HashRing({"a": 1.0, "b": 0.5})):
     assert_type(ring.owner("user"), str)

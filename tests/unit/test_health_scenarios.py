@@ -299,6 +299,7 @@ def test_ramp_is_waived_when_everybody_ramps() -> None:
                 scene.registry.record_probe(name, ok)
     scene.balancer.pick(exclude=["a", "b"]).done(Outcome.FAILURE, retry_after=1.0)
     assert [scene.registry.state(n).value for n in "abc"] == ["ramping", "ramping", "ejected"]
+    assert not scene.balancer._view.ramps
     ends = scene.run(6.0, fine)
     scene.clock.advance(0.5)
     assert scene.registry.state("c").value == "probation"

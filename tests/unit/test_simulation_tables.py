@@ -5,6 +5,7 @@ published`` prints all of them beside ours. Here runs are short: what is publish
 clearly must differ the same way, and some figures are compared as such.
 """
 
+import re
 from fractions import Fraction
 from itertools import permutations
 
@@ -18,6 +19,8 @@ from balancers.simulation.bulletin import bulletin, filled
 from balancers.simulation.cells import play
 from balancers.simulation.storytelling import make_cells
 from balancers.simulation.suite import chapters, run_cells
+from benchmarks import published, simulator
+from benchmarks.__main__ import main
 from benchmarks.published import (
     BULLETINS,
     LATENCIES,
@@ -70,26 +73,45 @@ def test_figures_are_those_published(column):
     Runs of 3 s where the study took a minute with three seeds.
     """
     for name in ("LeastConnections", "PowerOfTwoChoices", "PeakEwma", "Adaptive"):
-        published = LATENCIES[1][name][column]
+        expected = LATENCIES[1][name][column]
         found = figure(play(cell(1, name, column, 3.0, 1)))
-        assert found.p50 == pytest.approx(published.p50, rel=0.09), name
-        assert found.p99 == pytest.approx(published.p99, rel=0.15), name
-        errors = published.errors or 0.0
+        assert found.p50 == pytest.approx(expected.p50, rel=0.09), name
+        assert found.p99 == pytest.approx(expected.p99, rel=0.15), name
+        errors = expected.errors or 0.0
         assert (found.errors or 0.0) == pytest.approx(errors, rel=0.1, abs=0.05), name
 
 
 @pytest.mark.parametrize("period", [0.1, 1.0, 4.0])
 def test_bulletins_spoil_as_published(period):
     """Mean responses within 20 % of the published, which differ tenfold; and in their order."""
-    published = {rule: means[PERIODS.index(period)] for rule, means in BULLETINS.items()}
+    expected = {rule: means[PERIODS.index(period)] for rule, means in BULLETINS.items()}
     ours = {
         rule: play(bulletin_cell(rule, period, 20.0))["measures"]["mean"] / SERVICE
-        for rule in published
+        for rule in expected
         if rule != "Random"
     }
     for rule, mean in ours.items():
-        assert mean == pytest.approx(published[rule], rel=0.2), rule
-    assert sorted(ours, key=ours.get) == sorted(ours, key=published.get)
+        assert mean == pytest.approx(expected[rule], rel=0.2), rule
+    assert sorted(ours, key=ours.get) == sorted(ours, key=expected.get)
+
+
+def test_the_tables_are_printed(monkeypatch, capsys):
+    """Published figures stand beside ours, in the same form; speed and memory have their tables."""
+    names = ("equal servers", "1 hangs 5 s")
+    rows = {"RoundRobin": {name: LATENCIES[1]["RoundRobin"][name] for name in names}}
+    monkeypatch.setattr(published, "LATENCIES", {1: rows})
+    monkeypatch.setattr(published, "COLUMNS", {name: published.COLUMNS[name] for name in names})
+    monkeypatch.setattr(published, "BULLETINS", {"Random": BULLETINS["Random"]})
+    main(["published", "--seconds", "0.2", "--jobs", "1"])
+    monkeypatch.setattr(simulator, "default_policies", lambda: ["RoundRobin"])
+    monkeypatch.setattr(simulator, "LENGTHS", (100,))
+    main(["simulator", "--requests", "200", "--rounds", "1"])
+    out = capsys.readouterr().out
+
+    assert re.search(r"\| RoundRobin +\| 10\.4/53 → \d+\.\d/\d+ \| 5\.00 % → [45]\.\d\d % \|", out)
+    assert len(re.findall(r"9\.30 → \d", out)) == len(PERIODS)
+    assert re.search(r"\| RoundRobin \| +\d[\d,]+ \|", out)
+    assert re.search(r"\| +100 \| +[\d,]{7,} \|", out)
 
 
 def test_bulletins_have_their_readers_beside_the_policies():

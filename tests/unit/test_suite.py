@@ -125,7 +125,7 @@ def test_nobody_may_win():
 
 
 def test_all_round_is_the_geometric_mean():
-    """Ratios 1 and 4 are typically 2; losing requests counts as a hundredfold p99."""
+    """Ratios 1 and 4 are typically 2; losing requests counts, by a hundred at most."""
     one = chapter(row("A", [0.1] * 3), row("B", [0.4] * 3))
     two = chapter(row("A", [0.1] * 3), row("B", [0.1] * 3), row("C", [0.2] * 3))
     bad = chapter(row("A", [0.1] * 3), row("B", [0.1] * 3, errors=[0.5] * 3))
@@ -137,7 +137,28 @@ def test_all_round_is_the_geometric_mean():
     assert "C" not in both
     (_, lossy) = all_round([bad])
     assert both["A"].oracle is None
-    assert (lossy.policy, lossy.typical, lossy.worst) == ("B", pytest.approx(100.0), math.inf)
+    assert (lossy.policy, lossy.typical, lossy.worst) == (
+        "B",
+        pytest.approx(100.0),
+        pytest.approx(500.0),
+    )
+
+
+def test_losses_count_without_a_cliff():
+    """Beyond a tenth of a percent more than the least, each further tenth counts as much again.
+
+    A policy that fails fast is not better than the best for it.
+    """
+    rows = [row("Least", [0.2] * 3, errors=[0.001] * 3), row("Near", [0.2] * 3, errors=[0.002] * 3)]
+    rows += [
+        row("Beyond", [0.2] * 3, errors=[0.0021] * 3),
+        row("Twice", [0.3] * 3, errors=[0.003] * 3),
+        row("Fast", [0.1] * 3, errors=[0.003] * 3),
+    ]
+    found = ratio_to_best(chapter(*rows))
+
+    wanted = {"Least": 1.0, "Near": 1.0, "Beyond": 1.1, "Twice": 3.0, "Fast": 2.0}
+    assert found == pytest.approx(wanted)
 
 
 def test_what_to_start_with_is_what_stands_best():

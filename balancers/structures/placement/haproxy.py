@@ -93,7 +93,12 @@ class HaproxyRing(Ring32):
         h = KEY_HASHES[self._params["key_hash"]](data)
         return avalanche(h) if self._params["avalanche"] else h
 
-    first_able = KeyedStructure.first_able  # candidates stand in another order than the points
+    def first_able(self, key: Key, able: Sequence[object]) -> int | None:
+        """Return the first of :meth:`walk_indices` for which ``able`` has no None, if there is one.
+
+        Candidates stand in another order than the points: the rings' own way will not do.
+        """
+        return KeyedStructure.first_able(self, key, able)
 
     def walk_indices(self, key: Key) -> Iterator[int]:
         """Yield positions in ``ids``: the owner, then by the distance of the nearest node.
