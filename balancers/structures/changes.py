@@ -21,13 +21,11 @@ class Changes(Generic[Item]):
         gone: Who is no longer in.
         joined: Who is new, with its weight.
         changed: Who has another weight, with the new one.
-        heaviest: The largest weight there will be; 1 if nobody is left.
     """
 
     gone: list[Item]
     joined: dict[Item, float]
     changed: dict[Item, float]
-    heaviest: float
 
 
 def compare(members: Mapping[Item, Bucket], weights: Mapping[Item, float]) -> Changes[Item]:
@@ -43,5 +41,4 @@ def compare(members: Mapping[Item, Bucket], weights: Mapping[Item, float]) -> Ch
             for item, weight in weights.items()
             if item in members and members[item].weight != weight
         },
-        heaviest=max(weights.values(), default=1.0),
     )

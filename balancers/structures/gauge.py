@@ -83,19 +83,6 @@ class Gauge(Bucket, Generic[Item]):
         self.log_weight = log(weight)
         self.score = log_cost - self.log_weight
 
-    def enter(self, fresh: list[Gauge[Item]]) -> None:
-        """Take the last place among the fresh. O(1)."""
-        self.spot = len(fresh)
-        fresh.append(self)
-
-    def leave(self, fresh: list[Gauge[Item]]) -> None:
-        """Give the place among the fresh to the last of them. O(1)."""
-        last = fresh.pop()
-        if last is not self:
-            fresh[self.spot] = last
-            last.spot = self.spot
-        self.spot = -1
-
     def copy(self) -> Gauge[Item]:
         """Return another gauge of the same standing, filed nowhere."""
         twin: Gauge[Item] = Gauge(self.item, self.serial, self.open, self.estimate, self.tokens)

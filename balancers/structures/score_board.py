@@ -19,7 +19,7 @@ Scores are logarithms, so that a load counts by adding ``log(load + 1)``.
 Invariants (``_check``), beside those of the parts:
 
 1. A gauge has an entry among the remembered unless it is barred, held or unknown.
-2. ``fresh`` holds the unknown that hold no request, at ``gauge.spot``; the spot is -1 elsewhere.
+2. ``fresh`` holds the unknown that hold no request; ``floor`` is up to date while there are any.
 3. ``trials`` and ``turns`` hold a date for each gauge.
 """
 
@@ -33,6 +33,7 @@ from typing import Generic, TypeVar, cast
 from balancers.structures.changes import Changes
 from balancers.structures.cost_estimate import CostEstimate, PoolEstimate
 from balancers.structures.error_rate import ErrorRate
+from balancers.structures.fresh import Fresh
 from balancers.structures.gauge import Gauge
 from balancers.structures.remembered import Remembered
 from balancers.structures.share_cap import ShareCap
@@ -76,10 +77,8 @@ class ScoreBoard(Generic[Item]):
     __slots__ = (
         "_all",
         "_errors",
-        "_heaviest",
         "_load",
         "_serial",
-        "_vain",
         "best",
         "cap",
         "choices",
@@ -105,15 +104,13 @@ class ScoreBoard(Generic[Item]):
         self.overdrawn: int = 0
         self.best: Remembered[Item] = Remembered(self._log_load)
         self.heap = self.best.heap
-        self.fresh: list[Gauge[Item]] = []
+        self.fresh: Fresh[Item] = Fresh()
         self.trials: Trials[Item] = Trials()
         self.turns: Turns[Item] = Turns()
         self.wake_at = inf
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
         self.choices: int = choices
-        self._heaviest = -inf  # logarithm of a weight that none of the fresh exceeds
-        self._vain = 0  # looks at the fresh that found nobody good enough
         self._errors = ErrorRate()  # of the gauges' blame
         self._load = load
         self._serial = 0
@@ -141,7 +138,7 @@ class ScoreBoard(Generic[Item]):
             gauge.steady = False
             gauge.barred = False  # the bucket that comes back full is nobody's
             if gauge.spot >= 0:
-                gauge.leave(self.fresh)
+                self.fresh.leave(gauge)
         for item, weight in changes.changed.items():
             gauge = self.gauges[item]
             gauge.weigh(weight)
@@ -151,7 +148,8 @@ class ScoreBoard(Generic[Item]):
             self._add(item, weight, facts(item), now)
         self._all = list(self.gauges.values())
         self._count()
-        self._weigh_fresh()
+        self.fresh.weigh()
+        self.settle_floor()
         self.best.tidy(len(self._all))
         self.trials.tidy(self.gauges)
         self.turns.tidy(self.gauges)
@@ -207,7 +205,7 @@ class ScoreBoard(Generic[Item]):
                 if gauge is None:
                     return None
         if gauge.spot >= 0:
-            gauge.leave(self.fresh)
+            self.fresh.leave(gauge)
         gauge.gap = now - gauge.picked
         gauge.picked = now
         if self.cap.spend(gauge):
@@ -234,7 +232,7 @@ class ScoreBoard(Generic[Item]):
         exclude: Collection[Item],
     ) -> Gauge[Item] | None:
         """Return the gauge, or one of the fresh that is as good."""
-        fresh = self.fresh
+        fresh: list[Gauge[Item]] = self.fresh
         if exclude:
             fresh = [one for one in fresh if one.item not in exclude]
         if not fresh:
@@ -243,9 +241,8 @@ class ScoreBoard(Generic[Item]):
         best = max(self._few(fresh, random), key=_weight)
         if gauge is None or self.value(best, cost) <= self.value(gauge, cost):
             return best
-        self._vain += 1
-        if self._vain >= len(self.fresh):  # so often that looking at all of them costs as little
-            self._weigh_fresh()
+        if self.fresh.in_vain():
+            self.settle_floor()
         return gauge
 
     def _last_resort(
@@ -288,11 +285,11 @@ class ScoreBoard(Generic[Item]):
         """
         twin: ScoreBoard[Item] = ScoreBoard(self.cap.cap, self.choices, self.pool.decay, self._load)
         twin.pool, twin.costly = self.pool, self.costly
-        twin.floor, twin._heaviest, twin._vain = self.floor, self._heaviest, self._vain
+        twin.floor = self.floor
         copies = {gauge: gauge.copy() for gauge in self._all}
         twin._all = list(copies.values())
         twin.gauges = {gauge.item: gauge for gauge in twin._all}
-        twin.fresh = [copies[gauge] for gauge in self.fresh]
+        self.fresh.copy_to(twin.fresh, copies)
         self.best.copy_to(twin.best, copies)
         twin.trials, twin.turns = self.trials.copy(copies), self.turns.copy(copies)
         twin.wake_at = self.wake_at
@@ -385,27 +382,18 @@ class ScoreBoard(Generic[Item]):
         self.wake_at = min(cap.due, self.turns.next)
 
     def _freshen(self, gauge: Gauge[Item]) -> None:
-        gauge.enter(self.fresh)
-        if gauge.log_weight > self._heaviest:
-            self._heaviest = gauge.log_weight
-            self.settle_floor()
-
-    def _weigh_fresh(self) -> None:
-        self._vain = 0
-        self._heaviest = max([gauge.log_weight for gauge in self.fresh], default=-inf)
+        self.fresh.enter(gauge)
         self.settle_floor()
 
     def settle_floor(self) -> None:
         """Bring ``floor`` up to date. O(1)."""
-        self.floor = self.pool.log_latency - self._heaviest
+        self.floor = self.pool.log_latency - self.fresh.heaviest
 
     def _check(self) -> None:
         assert self._all == list(self.gauges.values())
         self.best._check(self._all)
-        for spot, gauge in enumerate(self.fresh):
-            assert gauge.spot == spot
-            assert self.floor <= self.pool.log_latency - gauge.log_weight
-            assert not gauge.known
+        self.fresh._check()
+        assert not self.fresh or self.floor <= self.pool.log_latency - self.fresh.heaviest + 1e-9
         self.trials._check(self.gauges)
         self.turns._check(self._all)
         assert self.wake_at <= min(self.cap.due, self.turns.next)
