@@ -23,7 +23,7 @@ class ErrorRate:
     def __init__(self) -> None:
         self._sum = 0.0
         self._sound = 0
-        self.rate = 0.0
+        self.rate: float = 0.0
 
     def recount(self, shares: Iterable[float]) -> None:
         """Take the shares of all the endpoints, anew. O(n)."""

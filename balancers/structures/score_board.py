@@ -103,7 +103,7 @@ class ScoreBoard(Generic[Item]):
         self.costly: bool = False
         self.overdrawn: int = 0
         self.best: Remembered[Item] = Remembered(self._log_load)
-        self.heap = self.best.heap
+        self.heap: list[tuple[float, Gauge[Item]]] = self.best.heap
         self.fresh: Fresh[Item] = Fresh()
         self.trials: Trials[Item] = Trials()
         self.turns: Turns[Item] = Turns()

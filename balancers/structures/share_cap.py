@@ -78,6 +78,7 @@ class ShareCap:
         self.credit: float = 0.0
         self.due: float = math.inf
         self.rate: float = 0.0
+        self.total: float = 0.0
         # Those barred, with the credit at which each is full: a heap, or first come first served.
         self._heap: list[tuple[float, Bucket]] = []
         self._queue: deque[tuple[float, Bucket]] = deque()

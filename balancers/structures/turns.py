@@ -48,7 +48,7 @@ class Turns(Generic[Item]):
         self._dates: list[tuple[float, Gauge[Item]]] = []
         self._since = self._credit = 0.0  # a moment, and the credit then
         self._pace = 0.0  # credit a second, of late
-        self.next = inf
+        self.next: float = inf
 
     def add(self, gauge: Gauge[Item], cap: ShareCap, now: float) -> None:
         """Have an endpoint looked at, once it has been neglected long enough. O(log n)."""
