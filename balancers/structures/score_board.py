@@ -107,7 +107,7 @@ class ScoreBoard(Generic[Item]):
         self.fresh: Fresh[Item] = Fresh()
         self.trials: Trials[Item] = Trials()
         self.turns: Turns[Item] = Turns()
-        self.wake_at = inf
+        self.wake_at: float = inf
         self.floor: float = -inf
         self._all: list[Gauge[Item]] = []
         self.choices: int = choices
