@@ -79,7 +79,7 @@ class RadixTree(Policy):
 
     def _publish(self, view: View) -> None:
         for cell in view.cells:
-            cell.fact(Arrivals, lambda: Arrivals(2)).follow(cell)
+            _arrivals(cell).follow(cell)
         super()._publish(view)
 
     def _shortcut(self, view: View) -> None:
@@ -95,7 +95,7 @@ class RadixTree(Policy):
         now: float | None,
     ) -> Pick:
         cell, work = self._least(view, key, exclude, cost, self._rng)
-        arrival = cell.facts[Arrivals].expect(work, ())
+        arrival = _arrivals(cell).expect(work, ())
         pick = cell.issue_tracked(reason, cost, now, (arrival, *self._hooks))
         arrival.queue(pick)
         self._remember(key, cell)
@@ -123,7 +123,7 @@ class RadixTree(Policy):
             if cell.endpoint.id in exclude:
                 continue
             work = max(1, len(key) - depth.get(cell, 0))
-            score = (cell.facts[Arrivals].queued() + work) * (cell.load + cost)
+            score = (_arrivals(cell).queued() + work) * (cell.load + cost)
             if score < least:
                 best, least = [], score
             if score == least:
@@ -144,6 +144,10 @@ class RadixTree(Policy):
             self._tree.move_to_end(name)
         while len(self._tree) > NODES:
             self._tree.popitem(last=False)
+
+
+def _arrivals(cell: Cell) -> Arrivals:
+    return cell.fact(Arrivals, lambda: Arrivals(2))
 
 
 class InTokens:

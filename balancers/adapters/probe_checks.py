@@ -58,6 +58,12 @@ class _Spoken(ABC):
     """A check that is a conversation."""
 
     def __init__(self, *, port: int | None, address: Address) -> None:
+        if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+            raise TypeError(f"port is an int or None, not {port!r}")
+        if port is not None and not 0 < port < 65536:
+            raise ValueError(f"port must be within 1..65535, not {port}")
+        if not callable(address):
+            raise TypeError(f"address turns an id into host and port; {address!r} is not callable")
         self._port = port
         self._address = address
 
@@ -116,7 +122,9 @@ class HttpCheck(_Spoken):
         address: Where an id is; by default the id is read as ``host:port``.
 
     Raises:
-        ValueError: For a status code, header, path or method that HTTP does not know.
+        TypeError: For an argument of the wrong type.
+        ValueError: For a status code, header, path or method that HTTP does not know, a port
+            out of range, or no status that passes.
     """
 
     def __init__(
@@ -137,6 +145,8 @@ class HttpCheck(_Spoken):
         super().__init__(port=port, address=address)
         self._headers = dict(headers or {})
         for part in (method, path, *self._headers, *self._headers.values()):
+            if not isinstance(part, str):
+                raise TypeError(f"method, path and headers are text, not {part!r}")
             if not part.isprintable() or not part.isascii():
                 raise ValueError(f"not allowed in an HTTP request: {part!r}")
         if not path.startswith("/") or " " in path or " " in method or not method:
@@ -144,14 +154,23 @@ class HttpCheck(_Spoken):
         self._path = path
         self._method = method.upper()
         self._status = [(one, one) if isinstance(one, int) else one for one in status]
+        if not self._status:
+            raise ValueError("status names no code that passes")
         for low, high in self._status:
             if not 100 <= low <= high <= 599:
                 raise ValueError(f"status codes lie within 100..599, not {low!r}..{high!r}")
+        sought = body.pattern if isinstance(body, re.Pattern) else body
+        if not isinstance(sought, bytes | None) and sought is not body:
+            raise TypeError(f"a body is searched as bytes, which {body!r} cannot be")
+        if not isinstance(sought, str | bytes | None):
+            raise TypeError(f"body is text, bytes or a pattern of bytes, not {body!r}")
         self._body: bytes | re.Pattern[bytes] | None = (
             body.encode() if isinstance(body, str) else body
         )
         self._expect = {name.lower(): value for name, value in (expect or {}).items()}
         self._degraded = None if degraded_header is None else degraded_header.lower()
+        if not isinstance(tls, bool | ssl.SSLContext):
+            raise TypeError(f"tls is a bool or an SSLContext, not {tls!r}")
         self._tls = ssl.create_default_context() if tls is True else (tls or None)
         self._server_name = server_name
 

@@ -24,7 +24,7 @@ from balancers.core.view import View, view_of
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.hashing import Key
 from balancers.health.registry import HealthRegistry
-from balancers.protocol import Balancer, Candidate, Reason, Snapshot
+from balancers.protocol import Balancer, Candidate, Reason
 
 __all__ = ["Branch", "Group", "Grouping", "PolicyFactory", "State"]
 
@@ -197,6 +197,10 @@ class Grouping(Policy):
     def _child(self, members: tuple[Endpoint, ...], cells: list[Cell]) -> Policy:
         made = self._factory(members)
         child = made if isinstance(made, Policy) else Foreign(made)
+        if child._parent is not None:
+            raise ValueError(
+                f"policy makes a balancer for each group, not {made!r} for another one"
+            )
         child._adopt(self)
         for registry in child._registries():
             if self._root()._registry not in (None, registry):
@@ -233,11 +237,10 @@ class Grouping(Policy):
                     registry.advance(now)
         return super()._pick(key, exclude, cost, now)
 
-    def snapshot(self) -> Snapshot:
-        """Return load, health and latency of every endpoint at this moment. O(n)."""
+    def _follow_time(self) -> None:
         for registry in self._inner:
             registry.tick()
-        return super().snapshot()
+        super()._follow_time()
 
     def close(self) -> None:
         """Leave the registries; idempotent. Picks go on, without health."""

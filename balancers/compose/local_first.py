@@ -29,6 +29,7 @@ from typing import Any, Unpack
 from balancers.compose.composite import PolicyFactory, Taker
 from balancers.compose.spread import Spread
 from balancers.compose.zoned import Zone, Zoned
+from balancers.core.checks import LARGEST
 from balancers.core.lease import Pick, TrackedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
@@ -40,15 +41,21 @@ from balancers.protocol import Outcome, Reason
 
 __all__ = ["LocalFirst"]
 
+_MOST = Fraction(LARGEST)
+
 
 class _Plan:
     """The spreads there may be, each made when it is first needed."""
 
-    __slots__ = ("_made", "home", "weights")
+    __slots__ = ("_made", "home", "rooms", "weights")
 
-    def __init__(self, home: str, weights: Mapping[Zone, Fraction]) -> None:
+    def __init__(self, home: str, weights: Mapping[Zone, Fraction], overload: float) -> None:
         self.home = home
         self.weights = {zone: weight for zone, weight in weights.items() if weight}
+        # How many leases each zone may have open; a sum of weights may be no float.
+        self.rooms: dict[Zone, float] = {
+            zone: overload * float(min(weight, _MOST)) for zone, weight in self.weights.items()
+        }
         self._made: dict[frozenset[Zone], Spread] = {}
 
     def over(self, zones: frozenset[Zone]) -> Spread:
@@ -101,7 +108,7 @@ class LocalFirst(Zoned):
     def _share(
         self, view: View, members: Mapping[Zone, Fraction], eligible: Mapping[Zone, Fraction]
     ) -> _Plan:
-        return _Plan(self._local, eligible)
+        return _Plan(self._local, eligible, self._overload)
 
     def _spread(self, plan: _Plan, key: Key | None) -> Spread:
         home = self._local
@@ -113,7 +120,7 @@ class LocalFirst(Zoned):
         return plan.over(frozenset({home} if home in plan.weights else plan.weights))
 
     def _has_room(self, plan: _Plan, zone: Zone) -> bool:
-        return len(self._open.get(zone, ())) + 1 <= self._overload * plan.weights[zone]
+        return len(self._open.get(zone, ())) + 1 <= plan.rooms[zone]
 
     def _taker(self, view: View) -> Taker | None:
         return None

@@ -27,7 +27,6 @@ Source:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,7 +37,7 @@ from balancers.compose.composite import Branch, Composite, Group, PolicyFactory
 from balancers.compose.spread import Spread
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.numbers import checked_factor
+from balancers.core.numbers import checked_factor, exact_total
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.health.states import HealthState
@@ -145,10 +144,10 @@ class Tier:
         pairs = [(e.weight, cells[e.id].entry) for e in members]
         fit = [e for e in members if e.id in able]
         return cls(
-            _sum(weight for weight, _ in pairs),
-            _sum(weight for weight, entry in pairs if entry is None or entry.standing.enabled),
-            _sum(e.weight for e in fit if e.id not in degraded),
-            _sum(e.weight for e in fit if e.id in degraded) if degraded else Fraction(0),
+            exact_total([weight for weight, _ in pairs]),
+            exact_total([w for w, entry in pairs if entry is None or entry.standing.enabled]),
+            exact_total([e.weight for e in fit if e.id not in degraded]),
+            exact_total([e.weight for e in fit if e.id in degraded]) if degraded else Fraction(0),
         )
 
 
@@ -213,10 +212,6 @@ def _degraded(view: View) -> frozenset[str]:
         for endpoint, cell in zip(view.endpoints, view.cells, strict=True)
         if cell.entry is not None and cell.entry.standing.state is HealthState.DEGRADED
     )
-
-
-def _sum(weights: Iterable[float]) -> Fraction:
-    return Fraction(math.fsum(weights))
 
 
 def _name(tier: int, *, degraded: bool = False) -> str:

@@ -56,7 +56,7 @@ from balancers.core.checks import checked_fraction
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.numbers import checked_factor, checked_seconds
+from balancers.core.numbers import checked_factor, checked_seconds, exact_total
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.errors import NoEligibleEndpointError, NoEndpointError
@@ -162,8 +162,8 @@ class Regions(Composite):
         members: dict[Region, list[float]] = view.state
         return World(
             self._atlas,
-            {region: math.fsum(weights) for region, weights in members.items()},
-            {region: math.fsum(eligible.get(region, ())) for region in members},
+            {region: exact_total(weights) for region, weights in members.items()},
+            {region: exact_total(eligible.get(region, ())) for region in members},
             self._drained,
             Fraction(self._up_threshold),
             self._overprovisioning,

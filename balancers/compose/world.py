@@ -57,8 +57,8 @@ class World:
     def __init__(
         self,
         atlas: Atlas,
-        members: Mapping[Region, float],
-        eligible: Mapping[Region, float],
+        members: Mapping[Region, Fraction],
+        eligible: Mapping[Region, Fraction],
         drained: Collection[str],
         up_threshold: Fraction,
         overprovisioning: Fraction,
@@ -70,9 +70,9 @@ class World:
         self.drained: Collection[str] = drained
         self._overprovisioning = overprovisioning
         self._open = [region for region in members if region not in drained]
-        parts = {r: Fraction(eligible[r]) / Fraction(members[r]) for r in self._open if members[r]}
+        parts = {r: eligible[r] / members[r] for r in self._open if members[r]}
         self._parts = {region: part for region, part in parts.items() if part}
-        self._eligible = {region: Fraction(eligible[region]) for region in self._parts}
+        self._eligible = {region: eligible[region] for region in self._parts}
         self._up = frozenset(r for r, part in self._parts.items() if part >= up_threshold)
         up = self._up or self._parts.keys()
         self.capacities: dict[Region, Fraction] = {
@@ -82,7 +82,7 @@ class World:
         self._regions = tuple(members)
         self._rows: Mapping[str | None, Mapping[Region, Fraction]] = {}
         if callers is not None:
-            whole = sum(map(Fraction, members.values()))
+            whole = sum(members.values(), Fraction(0))
             self._rows = self._waterfall(callers, whole, up) if whole else {}
 
     def is_up(self, region: Hashable) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from balancers.compose.composite import Branch, Composite, Group
 from balancers.core.ledger import Cell
+from balancers.core.numbers import exact_total
 from balancers.core.view import View
 from balancers.endpoint import Endpoint
 
@@ -70,7 +71,7 @@ def _weights(zones: Iterable[Zone], endpoints: Iterable[Endpoint]) -> dict[Zone,
     found: dict[Zone, list[float]] = {zone: [] for zone in zones}
     for endpoint in endpoints:
         found[endpoint.zone].append(endpoint.weight)
-    return {zone: Fraction(math.fsum(weights)) for zone, weights in found.items()}
+    return {zone: exact_total(weights) for zone, weights in found.items()}
 
 
 _zone = attrgetter("zone")

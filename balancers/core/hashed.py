@@ -336,6 +336,8 @@ class HashPolicy(Policy):
         path = (type(self).__name__,)
         if not view.cells:
             return None, max(reason, view.reason), path
+        if view.probing:
+            exclude = view.spent().union(exclude)
         if key is None:
             key = self._drawn_key(rng.getrandbits(64))
             reason = max(reason, Reason.NO_KEY)

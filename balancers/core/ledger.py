@@ -48,7 +48,7 @@ class Cell:
         ledger: The ledger it belongs to.
         entry: What the health registry holds of it, or None.
         calm: Where to count a success that tells the registry nothing new; None: tell ``entry``.
-        facts: What policies learn of the endpoint, by the class of the fact.
+        facts: What policies learn of the endpoint; see ``fact``.
         costly: Whether a cost other than 1 was ever open.
         tell: Called with each lease that ends or responds, or None; see ``watch``.
         tellers: Whom that reaches.
@@ -79,7 +79,7 @@ class Cell:
         self.serials: count[int] = count()
         self.entry: Any = None
         self.calm: Any = None
-        self.facts: dict[type, Any] = {}
+        self.facts: list[Any] = []  # a dict of one or two would take three times the room
         self.costly: bool = False
         self.tell: Callable[[Pick | Cell], object] | None = None
         self.tellers: tuple[Callable[[Pick | Cell], object], ...] = ()
@@ -182,12 +182,29 @@ class Cell:
         return _forget if self.tell is None else _forget_and_tell
 
     def fact(self, kind: type[Fact], make: Callable[[], Fact]) -> Fact:
-        """Return what is known of the endpoint under ``kind``, made on the first call."""
-        found: Fact | None = self.facts.get(kind)
-        if found is None:
-            # setdefault: where two threads meet, both go on with the same fact
-            found = self.facts.setdefault(kind, make())
-        return found
+        """Return what is known of the endpoint under ``kind``, made on the first call.
+
+        Args:
+            kind: The class of the fact.
+            make: Makes one, of exactly that class.
+
+        Runtime complexity: O(kinds), of which there are one or two.
+        """
+        for fact in self.facts:
+            if fact.__class__ is kind:
+                found: Fact = fact
+                return found
+        # Where two threads meet, the first to append wins, and both go on with the same fact.
+        self.facts.append(make())
+        return next(fact for fact in self.facts if fact.__class__ is kind)
+
+    def known(self, kind: type[Fact]) -> Fact | None:
+        """Return what is known of the endpoint under ``kind``, None before it is made."""
+        for fact in self.facts:
+            if fact.__class__ is kind:
+                found: Fact = fact
+                return found
+        return None
 
     @property
     def in_flight(self) -> int:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
+from math import fsum
 
 from balancers.core.checks import LARGEST
 
-__all__ = ["checked_factor", "checked_number", "checked_seconds", "checked_whole"]
+__all__ = [
+    "checked_factor",
+    "checked_number",
+    "checked_seconds",
+    "checked_whole",
+    "exact_total",
+    "float_total",
+]
 
 
 def checked_number(name: str, value: float, *, least: float = 0.0, above: bool = False) -> float:
@@ -57,3 +66,19 @@ def checked_whole(name: str, value: int, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be ≥ {least}, not {value}")
     return value
+
+
+def exact_total(weights: Collection[float]) -> Fraction:
+    """Return the sum of weights, rounded once; exact where it is beyond the largest float. O(n)."""
+    try:
+        return Fraction(fsum(weights))
+    except OverflowError:  # each is finite, their sum is no float
+        return sum(map(Fraction, weights), Fraction(0))
+
+
+def float_total(weights: Collection[float]) -> float:
+    """Return the sum of weights, or the largest float where it is beyond that. O(n)."""
+    try:
+        return fsum(weights)
+    except OverflowError:
+        return LARGEST

@@ -273,6 +273,8 @@ class Policy(Reporting):
         rng: Random,
     ) -> tuple[Cell | None, Reason, tuple[str, ...]]:
         """Return whom ``_descend`` would pick, why, and the levels gone through."""
+        if view.probing:
+            exclude = view.spent().union(exclude)
         chosen = self._peek(view, key, exclude, 1.0, rng) if view.cells else None
         return chosen, max(reason, view.reason), (type(self).__name__,)
 
@@ -288,6 +290,8 @@ class Policy(Reporting):
             retry_after = self._registry.retry_after(names, self._ledger.clock())
         if not view.cells:
             text = f"none of {len(view.roster)} endpoint(s) is eligible"
+        elif view.probing:
+            text = f"exclude and probation leave none of {len(view.cells)} eligible endpoint(s)"
         else:
             text = f"exclude leaves none of {len(view.cells)} eligible endpoint(s)"
         return NoEligibleEndpointError(text, retry_after=retry_after)

@@ -45,7 +45,7 @@ class ReportedWeights:
         self._next = now + self._rules.period
         known = {}
         for cell in given:
-            reports: LoadReports | None = cell.facts.get(LoadReports)
+            reports = cell.known(LoadReports)
             weight = None if reports is None else reports.weight(now, self._rules)
             if weight is not None:
                 known[cell] = weight
@@ -53,7 +53,7 @@ class ReportedWeights:
 
     def details(self, cell: Cell, now: float) -> dict[str, float]:
         """Return the numbers of one endpoint for ``snapshot``: 0 where nothing is known."""
-        reports: LoadReports | None = cell.facts.get(LoadReports)
+        reports = cell.known(LoadReports)
         if reports is None:
             return {"reported_weight": 0.0, "utilisation": 0.0}
         return {

@@ -63,8 +63,7 @@ class Reporting(Membership):
         """
         if self._ledger.abandoned:
             self._ledger.drain()
-        if self._registry is not None:
-            self._registry.tick()
+        self._follow_time()
         views = tuple(self._seen(cell) for cell in self._members())
         return Snapshot(type(self).__name__, views, self._details())
 
@@ -73,6 +72,7 @@ class Reporting(Membership):
         if key is not None:
             self._check_key(key)
         exclude = checked_exclude(exclude)
+        self._follow_time()
         view = self._view
         try:
             rng = copy.copy(self._rng)
@@ -88,11 +88,17 @@ class Reporting(Membership):
 
     # -- the mechanism ---------------------------------------------------------------------
 
+    def _follow_time(self) -> None:
+        """Have the registries followed do what was due by now, as a pick would."""
+        if self._registry is not None:
+            self._registry.tick()
+
     def _candidates(
         self, view: View, exclude: Collection[str], chosen: Cell | None
     ) -> list[Candidate]:
         """Return what ``explain`` says of each member. O(n)."""
         able = {cell.endpoint.id: cell for cell in view.cells}
+        spent = view.spent() if view.probing else ()
         found = []
         for endpoint in view.roster:
             cell = able.get(endpoint.id)
@@ -100,6 +106,8 @@ class Reporting(Membership):
                 found.append(Candidate(endpoint, False, view.skipped[endpoint.id]))
             elif endpoint.id in exclude:
                 found.append(Candidate(endpoint, False, "excluded"))
+            elif endpoint.id in spent and cell is not chosen:
+                found.append(Candidate(endpoint, False, "on probation: its picks are taken"))
             else:
                 why = "chosen" if cell is chosen else "eligible"
                 found.append(Candidate(endpoint, True, why, self._score(cell, 1.0)))

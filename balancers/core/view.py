@@ -68,9 +68,21 @@ class View:
         self.state: Any = None
         self.census: Census | None = None
 
+    def spent(self) -> frozenset[str]:
+        """Return the candidates on probation that take no pick now. O(those on probation)."""
+        entries = ((cell.endpoint.id, cell.entry) for cell in self.probing)
+        return frozenset(
+            name for name, entry in entries if entry is not None and not entry.takes_probation_pick
+        )
+
     def weights(self) -> dict[Cell, float]:
         """Return what loads are divided by: weights times ramps, of each candidate, > 0. O(n)."""
         ramps = self.ramps
+        if not ramps:  # the endpoints' own numbers, rather than products of them
+            return {
+                cell: endpoint.weight
+                for cell, endpoint in zip(self.cells, self.endpoints, strict=True)
+            }
         return {
             # A ramp must not round a weight down to nothing.
             cell: endpoint.weight * ramps.get(endpoint.id, 1.0) or endpoint.weight

@@ -215,6 +215,12 @@ class Entry:
             return standing.admitted and not standing.probation
         return True
 
+    @property
+    def takes_probation_pick(self) -> bool:
+        """Whether ``take_probation_pick`` would say yes."""
+        standing = self.standing
+        return bool(self.permits) or (standing.admitted and not standing.probation)
+
     def return_probation_pick(self) -> None:
         """Give back what ``take_probation_pick`` gave, if the probation still runs. O(1)."""
         permits = self.permits

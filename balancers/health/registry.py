@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from balancers.health.active import ProbeResult, answer, check_result
 from balancers.health.attachment import Attachment
@@ -65,6 +65,10 @@ class HealthRegistry(Engine):
             raise TypeError(f"rng is a random.Random or None, not {rng!r}")
         super().__init__(HealthPolicy() if policy is None else policy, clock, rng)
         self._tracked = Group(tracked=True)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would share entries and locks, and not know who is attached to the other.
+        raise TypeError("a registry can be neither copied nor pickled: make another one")
 
     # -- what happened ---------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ class HealthRegistry(Engine):
     def drained(self, id: str) -> bool:  # noqa: A002
         """Whether an endpoint can be taken away without hurting anybody.
 
-        It can when the operator has DRAINED or DISABLED it and no attached balancer has a
+        It can when the operator has it DRAINING or DISABLED and no attached balancer has a
         lease open on it, or when its drain timeout is over; an id nobody holds can, too.
         """
 

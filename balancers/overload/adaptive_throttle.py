@@ -73,6 +73,8 @@ class AdaptiveThrottle:
         self._k = checked_number("k", k, least=1.0)
         checked_number("window", window, above=True)
         self._padding = checked_number("padding", padding, above=True)
+        if not callable(clock):
+            raise TypeError(f"clock is callable, not {clock!r}")
         if rng is not None and not isinstance(rng, Random):
             raise TypeError(f"rng is a random.Random or None, not {rng!r}")
         self._requests = SlidingSum(window, _SLICES)

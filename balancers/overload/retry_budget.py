@@ -66,6 +66,8 @@ class RetryBudget:
         ttl: float = 10.0,
         clock: Clock = time.monotonic,
     ) -> None:
+        if not callable(clock):
+            raise TypeError(f"clock is callable, not {clock!r}")
         self._ratio = checked_factor("ratio", ratio, above=False)
         floor = checked_factor("min_per_second", min_per_second, above=False)
         self._reserve = floor * checked_factor("ttl", ttl)

@@ -29,7 +29,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from math import floor, fsum
+from math import floor
 from random import Random
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple, Unpack
@@ -37,6 +37,7 @@ from typing import Any, ClassVar, NamedTuple, Unpack
 from balancers.core.lease import Pick, RecordedPick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import float_total
 from balancers.core.policy import Policy
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
@@ -187,21 +188,24 @@ class LeastConnections(Policy):
         aside = [cells[name] for name in sorted(cells.keys() & exclude)]
         with self._lock:
             try:
-                cell = self._take(aside, cost, self._rng)
+                cell = self._take(aside, cost, self._rng, exclude)
             except LookupError:
                 raise self._nobody(view, exclude) from None
             return self._lease(cell, cost, reason, now)
 
-    def _take(self, exclude: Collection[Cell], cost: float, rng: Random) -> Cell:
+    def _take(
+        self, exclude: Collection[Cell], cost: float, rng: Random, names: Collection[str] = ()
+    ) -> Cell:
         """Choose, under the lock, whatever the weights and costs; who chooses also charges."""
         self._refile()
         heap, joiners = self._heap, self._joiners
         try:
-            cell = heap.draw(rng.random, cost, exclude)
+            # Most picks exclude nobody, and are spared a call.
+            cell = _draw(heap, rng, cost, exclude, names) if names else heap.draw(rng.random, cost)
         except LookupError:
             if not joiners.passed_over:
                 raise
-            cell = _without_cap(heap, joiners.passed_over).draw(rng.random, cost, exclude)
+            cell = _draw(_without_cap(heap, joiners.passed_over), rng, cost, exclude, names)
         if joiners:
             if joiners.chosen(cell, not exclude) and cell not in heap.aside:
                 heap.set_aside(cell)
@@ -229,7 +233,7 @@ class LeastConnections(Policy):
         aside = [cells[name] for name in sorted(cells.keys() & exclude)]
         for chance in (heap, _without_cap(heap, waiting)):
             try:
-                return chance.draw(rng.random, cost, aside)
+                return _draw(chance, rng, cost, aside, exclude)
             except LookupError:
                 continue
         return None
@@ -282,7 +286,7 @@ class LeastConnections(Policy):
         for cell in exchange.come:
             cell.watch(self._tell)  # before its load is read: what falls later is told
         heap.exchange(exchange.gone, exchange.come)
-        self._joiners.change(exchange.come, exchange.gone, fsum(heap.weights.values()))
+        self._joiners.change(exchange.come, exchange.gone, float_total(heap.weights.values()))
         return heap
 
     def _publish(self, view: View) -> None:
@@ -313,7 +317,7 @@ class LeastConnections(Policy):
             if len(joined) == len(heap.weights):
                 joined = {}  # everybody is new: nobody has to wait for anybody
             left = [cell for cell in before if cell not in heap]
-            self._joiners.change(joined, left, fsum(heap.weights.values()))
+            self._joiners.change(joined, left, float_total(heap.weights.values()))
             for cell in self._joiners.passed_over:
                 heap.set_aside(cell)
             self._heap = heap
@@ -344,6 +348,18 @@ def _load(cell: Cell) -> float:
 def _cell_of(news: Pick | Cell) -> Cell:
     """Return whose load has fallen; see ``Cell.watch``."""
     return news if isinstance(news, Cell) else news._cell
+
+
+def _draw(
+    heap: LoadHeap[Cell], rng: Random, cost: float, aside: Collection[Cell], names: Collection[str]
+) -> Cell:
+    """Draw a cell that is neither aside nor of one of these ids; LookupError if there is none."""
+    while True:
+        cell = heap.draw(rng.random, cost, aside)
+        if cell.endpoint.id not in names:
+            return cell
+        # An update is under way: the ledger knows another cell of that id already, or none.
+        aside = (*aside, cell)
 
 
 def _without_cap(heap: LoadHeap[Cell], passed_over: Collection[Cell]) -> LoadHeap[Cell]:

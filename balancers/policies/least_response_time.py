@@ -17,6 +17,7 @@ Avoid when:
 Cost:
     A pick and a settlement each take one private lock for O(log n) work, amortised; a settlement
     that finds it taken leaves its news to the next one. With costs other than 1 a pick is O(n).
+    An update is O(n); a change of few members costs the lock O(log n) each.
     All estimates fade by one factor, so their order is free of time and a heap keeps it; see
     ``balancers.structures.rank_board``.
 
@@ -41,6 +42,7 @@ from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome
+from balancers.structures.changes import compare
 from balancers.structures.ewma import LEAST, Ewma, FadingEwma, checked_decay
 from balancers.structures.rank_board import RankBoard, RankPlace
 
@@ -55,6 +57,8 @@ FAILURE_FACTOR = 10.0
 LONGEST_RETRY = 300.0
 """Seconds up to which a server's ``retry_after`` is believed."""
 
+_FEW = 64  # so many changes of membership a board in use follows,
+_PART = 8  # or one in so many members; beyond that another board is built aside
 _PENDING = 1e9  # seconds: more than any latency; only the load tells two such apart
 
 
@@ -76,16 +80,20 @@ class _RankedPick(TimedPick):
         calm = cell.calm
         policy = self._policy
         place = self._place
-        board = policy._quick_board
         estimate = place.estimate
+        lock = policy._lock
         if (
             error is not None
             or cell.costly
             or (calm is None and cell.entry is not None)
-            or place.board is not board
             or estimate is None
-            or not policy._lock.acquire(False)
+            or not lock.acquire(False)
         ):
+            super().__exit__(kind, error, trace)
+            return
+        board = policy._quick_board
+        if board is None or place.board is not board:
+            lock.release()
             super().__exit__(kind, error, trace)
             return
         # TimedPick.__exit__, _catch_up, FadingEwma.observe and RankBoard.file, written out for the
@@ -118,7 +126,7 @@ class _RankedPick(TimedPick):
             if place.entry is None or rank < place.entry[0]:
                 board.push(place, rank)
         finally:
-            policy._lock.release()
+            lock.release()
 
 
 class LeastResponseTime(TimedPolicy):
@@ -177,8 +185,8 @@ class LeastResponseTime(TimedPolicy):
             else:
                 place = None
             if place is not None:
-                if place.estimate is None:
-                    place.board.taken(place)
+                if place.estimate is None and board is not None:
+                    board.taken(place)
                 cell = place.item
                 pick = _RankedPick()
                 pick.endpoint = cell.endpoint
@@ -326,6 +334,19 @@ class LeastResponseTime(TimedPolicy):
         return view.weights()
 
     def _publish(self, view: View) -> None:
+        # Only a publication changes places or weights, so that they may be read without the lock.
+        changes = compare(self._board.places, view.state)
+        if len(changes) > max(_FEW, len(view.state) // _PART):
+            self._publish_anew(view)
+            return
+        now = self._ledger.clock() / self._decay
+        with self._lock:
+            self._quick_board = None
+            self._board.change(changes, now, _facts)
+            super()._publish(view)
+
+    def _publish_anew(self, view: View) -> None:
+        """Publish a view with a board of its own, built aside."""
         now = self._ledger.clock() / self._decay
         before = self._board.places
         missed: list[Cell] = []
@@ -354,7 +375,7 @@ class LeastResponseTime(TimedPolicy):
         super()._renew_locks()
         self._lock = Lock()
         # Whoever held the lock may have left the board half changed.
-        self._publish(self._view)
+        self._publish_anew(self._view)
 
     def _latency(self, cell: Cell) -> float | None:
         estimate = _estimate(cell)
@@ -369,7 +390,7 @@ class LeastResponseTime(TimedPolicy):
 
 def _estimate(cell: Cell) -> FadingEwma | None:
     """Return what is known of a cell's latency, None before its first answer."""
-    return cell.facts.get(FadingEwma)
+    return cell.known(FadingEwma)
 
 
 def _facts(cell: Cell) -> tuple[Sized, FadingEwma | None]:

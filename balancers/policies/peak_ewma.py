@@ -17,9 +17,9 @@ Avoid when:
     must not be drawn together (see ``PowerOfTwoChoices``). ``Adaptive`` handles both.
 
 Cost:
-    O(1) a pick and no lock: one random number with equal weights, two with unequal ones, a
-    logarithm for each candidate that holds requests. An answer costs a logarithm and, where it is
-    good news, an exponential. An update is O(n).
+    O(1) a pick and no lock: one random number with equal weights, two with unequal ones (up to
+    four times as many while others are out), a logarithm for each candidate that holds requests.
+    An answer costs a logarithm and, where it is good news, an exponential. An update is O(n).
 
 Source:
     Finagle's P2CPeakEwma for the rule; projection on read and failures as peaks after linkerd's
@@ -28,7 +28,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import exp, floor, inf, log
 from types import TracebackType
 from typing import ClassVar, Unpack
@@ -106,16 +106,24 @@ class _PeakPick(TimedPick):
 class _Places:
     """The candidates and their estimates, for two choices.
 
+    Args:
+        candidates: The candidates.
+        peak: Returns the estimate of a cell.
+        before: Those of before, whose lists are kept where the same places are drawn.
+
     Attributes:
         pairs: Number of ordered pairs; 0 where weights differ and ``sampler`` draws.
         weights: Where they differ, what loads are divided by.
         idle: The logarithms of 1/weight.
+        barred: For each place, whether it is of no candidate; empty where all are.
     """
 
     __slots__ = (
         "aliases",
+        "barred",
         "cells",
         "cuts",
+        "ground",
         "idle",
         "leases",
         "pairs",
@@ -125,24 +133,37 @@ class _Places:
         "weights",
     )
 
-    def __init__(self, candidates: Candidates, peaks: tuple[PeakEwmaCell, ...]) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        peak: Callable[[Cell], PeakEwmaCell],
+        before: _Places | None,
+    ) -> None:
         cells = self.cells = candidates.cells
-        # With many endpoints memory is what takes time: this spares a look at the cell that loses.
-        self.leases = [cell.open for cell in cells]
-        self.peaks = peaks
         self.rest = len(cells) - 1
         self.pairs = 0
         self.cuts: tuple[float, ...] = ()
         self.aliases: tuple[int, ...] = ()
+        self.barred = b""
+        ground = self.ground = candidates.ground
+        sampler = self.sampler = candidates.sampler
+        self.peaks: tuple[PeakEwmaCell, ...]
         self.weights: list[float] = []
         self.idle: list[float] = []
-        sampler = self.sampler = candidates.sampler
-        if sampler is None:
-            self.pairs = len(cells) * self.rest
+        if ground is None or sampler is None:
+            self.pairs = candidates.pairs
+            # With many endpoints memory takes the time: this spares a look at who loses.
+            self.leases = [cell.open for cell in cells]
+            self.peaks = tuple(map(peak, cells))
+            return
+        self.cuts, self.aliases = sampler.table.cuts, sampler.table.aliases
+        self.barred = sampler.barred
+        self.leases, self.weights = ground.leases, ground.values
+        if before is not None and before.ground is ground:
+            self.peaks, self.idle = before.peaks, before.idle
         else:
-            self.cuts, self.aliases = sampler.table.cuts, sampler.table.aliases
-            self.weights = [candidates.weights[cell] for cell in cells]
-            self.idle = [log(1.0 / weight) for weight in self.weights]
+            self.peaks = tuple(map(peak, cells))
+            self.idle = [log(1.0 / weight) for weight in ground.values]
 
 
 class PeakEwma(TimedPolicy, ChoicePolicy):
@@ -170,6 +191,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
     ) -> None:
         self._decay = checked_decay(decay)
         self._places: _Places | None = None
+        self._places_before: _Places | None = None  # the last there were
         super().__init__(endpoints, choices=choices, **options)
 
     def pick(
@@ -223,7 +245,8 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         candidates: Candidates = view.state
         ours = type(self)._learn_at is PeakEwma._learn_at  # which leases write out
         if ours and self._choices == 2 and candidates.pairs:
-            self._places = _Places(candidates, tuple(map(self._peak, view.cells)))
+            before = self._places_before
+            self._places = self._places_before = _Places(candidates, self._peak, before)
         return None
 
     def _better(self, quick: _Places, now: float) -> int:
@@ -238,9 +261,10 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
         second = int(point)
         if point >= cuts[second]:
             second = aliases[second]
-        if second == first:
+        barred = quick.barred
+        if second == first or (barred and (barred[first] or barred[second])):
             assert quick.sampler is not None
-            second = quick.sampler.draw_other(self._rng, first, 1)
+            first, second = quick.sampler.draw_pair(self._rng, first, second)
         mine, theirs = quick.peaks[first].rank, quick.peaks[second].rank
         if mine == inf or theirs == inf or self._ledger.costly:
             cell, other = quick.cells[first], quick.cells[second]
@@ -264,7 +288,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
 
     def _restart(self) -> None:
         super()._restart()
-        self._places = None
+        self._places = self._places_before = None
 
     def _values(self, cells: Sequence[Cell], candidates: Candidates, cost: float) -> list[float]:
         if candidates.uniform:
@@ -323,7 +347,7 @@ class PeakEwma(TimedPolicy, ChoicePolicy):
 
     def _score(self, cell: Cell, cost: float) -> float | None:
         candidates: Candidates | None = self._view.state
-        weight = None if candidates is None else candidates.weights.get(cell)
+        weight = None if candidates is None else candidates.weight(cell)
         if weight is None:
             return None
         now = self._ledger.clock()

@@ -17,8 +17,8 @@ Avoid when:
     ``Adaptive`` is not.
 
 Cost:
-    O(1) a pick and no lock, one random number with equal weights, two with unequal ones; O(n)
-    an update.
+    O(1) a pick and no lock, one random number with equal weights, two with unequal ones, or
+    up to four times as many while others are out; O(n) an update.
 
 Source:
     Azar, Broder, Karlin, Upfal 1994; Mitzenmacher 1996; Berenbrink et al. 2000 for the heavily
@@ -55,9 +55,9 @@ class PowerOfTwoChoices(ChoicePolicy):
         candidates: Candidates = view.state
         if self._choices != 2 or not candidates.pairs:
             return super()._shortcut(view)
-        cells, sampler, ledger = candidates.cells, candidates.sampler, self._ledger
+        cells, ground, ledger = candidates.cells, candidates.ground, self._ledger
         # With many endpoints memory is what takes time: this spares a look at the cell that loses.
-        leases = [cell.open for cell in cells]
+        leases = [cell.open for cell in cells] if ground is None else ground.leases
         rng, random = self._rng, self._rng.random
         pairs, rest = candidates.pairs, len(cells) - 1
 
@@ -73,11 +73,11 @@ class PowerOfTwoChoices(ChoicePolicy):
                 return cells[second if _load(cells[second]) < _load(cells[first]) else first]
             return cells[second if len(leases[second]) < len(leases[first]) else first]
 
-        if sampler is None:
+        sampler = candidates.sampler
+        if sampler is None or ground is None:
             return choose_equal
         cuts, aliases, size = sampler.table.cuts, sampler.table.aliases, len(cells)
-        weights = [candidates.weights[cell] for cell in cells]
-        draw_other = sampler.draw_other
+        weights, barred, draw_pair = ground.values, sampler.barred, sampler.draw_pair
 
         def choose_weighted(key: None) -> Cell:
             point = random() * size
@@ -88,8 +88,8 @@ class PowerOfTwoChoices(ChoicePolicy):
             second = int(point)
             if point >= cuts[second]:
                 second = aliases[second]
-            if second == first:
-                second = draw_other(rng, first, 1)
+            if second == first or (barred and (barred[first] or barred[second])):
+                first, second = draw_pair(rng, first, second)
             if ledger.costly:
                 value = (_load(cells[first]) + 1.0) / weights[first]
                 rival = (_load(cells[second]) + 1.0) / weights[second]
@@ -111,7 +111,7 @@ class PowerOfTwoChoices(ChoicePolicy):
 
     def _score(self, cell: Cell, cost: float) -> float | None:
         candidates: Candidates | None = self._view.state
-        weight = None if candidates is None else candidates.weights.get(cell)
+        weight = None if candidates is None else candidates.weight(cell)
         return None if weight is None else (cell.load + cost) / weight
 
 

@@ -334,7 +334,8 @@ class PrefixAffinity(HashPolicy):
     def _score_of(self, cell: Cell, cuts: PrefixCuts, cost: float) -> tuple[float, int]:
         """Return the score, and the blocks the prompt leaves to compute."""
         work = self._blocks_left(cell, cuts)
-        weight = cell.endpoint.weight
+        # 0: an update is under way, which this pick must not see yet.
+        weight = cell.endpoint.weight or 1.0
         return (self._arrivals(cell).queued() + work) / weight * ((cell.load + cost) / weight), work
 
     def _blocks_left(self, cell: Cell, cuts: PrefixCuts) -> int:

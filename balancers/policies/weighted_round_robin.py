@@ -8,6 +8,11 @@ Guarantees:
     the lag: under any sequence of weights on fixed members lag stays within
     [−(1 − D), H_n + 1]. The arithmetic is exact, for any float weights.
 
+    Where health takes endpoints out and lets them back, the lag of those who go is poured over
+    the others, and who comes back starts at lag 0. From 1,024 endpoints on, up to a quarter
+    of them out, the others keep their lag instead, and a lag stays within [−(1 − D), H_N + 1] all
+    the same, n being those in now and N the most there were.
+
     With ``reported_load`` weights are capacities as the servers report them: the requests a
     server answers over the utilisation it reports, errors counted as utilisation (gRFC A58; see
     ``balancers.structures.reported_load``). They change once a period, lag carried.
@@ -23,7 +28,8 @@ Avoid when:
 Cost:
     O(log n) a pick amortised: turns are made 64 or more at a time under one private lock, and
     taken without it. O(1) where the weights are integers that sum to at most 65,536, whose cycle
-    is laid out once. O(n log n) an update, the lock held while it carries the lags. With
+    is laid out once, and again after a change. O(n log n) an update, the lock held while it
+    carries the lags; a change of health among 1,024 endpoints or more takes a tenth of that. With
     ``reported_load`` every settlement is learned from, and one of them each period updates.
 
 Source:
@@ -32,8 +38,9 @@ Source:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import compress, count
+from operator import ne
 from random import Random
 from threading import Lock
 from typing import ClassVar, Unpack
@@ -43,150 +50,18 @@ from balancers.core.ledger import Cell
 from balancers.core.membership import Chooser, Options
 from balancers.core.policy import Policy
 from balancers.core.reported import ReportedWeights
+from balancers.core.scheduled import Turns
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome
-from balancers.structures.chairman import MAX_PHASE, ChairmanSchedule
+from balancers.structures.chairman import MAX_PHASE
 from balancers.structures.reported_load import ReportedLoad
 
 __all__ = ["WeightedRoundRobin"]
 
-BATCH = 64
-"""Turns made at a time: the lock and the calls are then a few percent of a pick."""
-
-PATIENCE = 3
-"""Laps that may pile up for an endpoint passed over before the schedule is asked again."""
-
-LONGEST_BATCH = 1024
-"""Longest period looked for by itself after a change: about half a millisecond's work."""
-
-
-class _Turns:
-    """The coming turns, handed out one by one without a lock.
-
-    ``lap`` is a list of turns, the next one last. Popping is atomic, so whoever pops a turn owns
-    it, and no turn is lost or served twice. Everything else needs ``lock``.
-
-    Invariants:
-
-    1. The schedule stands where it will be when the lap is used up; taking back what is left of
-       the lap (``retract``) brings it to the present.
-    2. ``cycle``, if any, is a stretch of turns, last one first, that leaves the schedule's lags
-       as they are: a lap can be laid out of it without asking the schedule.
-    3. A turn passed over by ``exclude`` stays in the lap and comes next. Where the lap holds
-       no others, it is taken back and the schedule itself keeps the account.
-    """
-
-    __slots__ = ("cells", "cycle", "lap", "lock", "period", "schedule")
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.lap: list[Cell] = []
-        self.cycle: list[Cell] | None = None
-        self.schedule = ChairmanSchedule({})
-        self.period = 0
-        self.cells: dict[str, Cell] = {}
-
-    def begin(self, weights: dict[str, float], cells: dict[str, Cell], phase: int) -> None:
-        """Start from step ``phase`` of the schedule, with no lags to carry."""
-        self.cells = cells
-        self.lap.clear()
-        self.cycle = None
-        self.schedule = ChairmanSchedule(weights, phase=phase)
-        self.period = self.schedule.period
-        plan = self.schedule.layout()
-        if plan is not None:
-            lead_in, cycle = plan
-            self.cycle = [cells[name] for name in reversed(cycle)] * (-(-BATCH // len(cycle)))
-            self.lap += [cells[name] for name in reversed(lead_in)]
-            self.schedule.run(len(lead_in))
-
-    def change(self, weights: dict[str, float], cells: dict[str, Cell]) -> None:
-        """Go on with other weights or members, lags carried; nothing if they are the same."""
-        if list(weights.items()) == list(self.schedule.weights.items()) and cells == self.cells:
-            return
-        self._take_back()
-        self.schedule.update(weights)
-        self.period = self.schedule.period
-        self.cells = cells
-
-    def _drained(self) -> Iterator[Cell]:
-        """Take the turns that are left, one by one: other threads may be popping too."""
-        while self.lap:
-            try:
-                yield self.lap.pop()
-            except IndexError:
-                return
-
-    def next(self, exclude: Collection[str] = ()) -> Cell:
-        """Take the next turn of somebody not excluded.
-
-        Raises:
-            LookupError: If there is nobody.
-        """
-        if all(name in exclude for name in self.cells) if exclude else not self.cells:
-            raise LookupError("nobody's turn comes")
-        while True:
-            turn = self._find(exclude)
-            if turn is not None:
-                return turn
-            if exclude and (self.cycle is None or len(self.lap) > PATIENCE * len(self.cycle)):
-                self._take_back()
-                return self.cells[self.schedule.next(exclude)]
-            self._refill()
-
-    def _take_back(self) -> None:
-        """Bring the schedule to the present: invariant 1."""
-        self.schedule.retract(Counter(cell.endpoint.id for cell in self._drained()))
-        self.cycle = None
-
-    def _find(self, exclude: Collection[str]) -> Cell | None:
-        lap = self.lap
-        back = 1
-        while back <= len(lap):
-            try:
-                turn = lap.pop(-back)
-            except IndexError:  # others popped: the lap is shorter now
-                return None
-            if not exclude or turn.endpoint.id not in exclude:
-                return turn
-            lap.insert(len(lap) - back + 1, turn)
-            back += 1
-        return None
-
-    def _refill(self) -> None:
-        """Lay the next lap."""
-        if self.cycle is None:
-            self.cycle = self._scheduled()
-        if self.cycle is not None:
-            self.lap[:0] = self.cycle
-
-    def _scheduled(self) -> list[Cell] | None:
-        """Lay a lap off the schedule; return it if it can be laid again and again."""
-        period = self.period
-        rounds = -(-BATCH // period) if period <= LONGEST_BATCH else 0
-        names = self.schedule.run(rounds * period or BATCH)
-        turns = [self.cells[name] for name in reversed(names)]
-        if rounds:
-            quota = self.schedule.quota()
-            if Counter(names) == {name: rounds * times for name, times in quota.items()}:
-                return turns
-        self.lap += turns  # it was empty
-        return None
-
-    def upcoming(self, exclude: Collection[str]) -> Cell | None:
-        """Return whose turn ``next`` would take, moving nothing."""
-        for turn in reversed(self.lap[:]):
-            if turn.endpoint.id not in exclude:
-                return turn
-        trial = _Turns()
-        trial.cells, trial.cycle, trial.period = self.cells, self.cycle, self.period
-        trial.schedule = self.schedule.copy()
-        try:
-            return trial.next(exclude)
-        except LookupError:
-            return None
+LARGE = 1024
+"""From so many endpoints on, those out are left out of the schedule, and it is not made anew."""
 
 
 class WeightedRoundRobin(Policy):
@@ -217,7 +92,7 @@ class WeightedRoundRobin(Policy):
                 raise ValueError(f"phase must be within 0..2**32, not {phase}")
         self._phase = phase
         self._reported = None if reported_load is None else ReportedWeights(reported_load)
-        self._turns = _Turns()
+        self._turns = Turns()
         self._given: dict[Cell, float] = {}  # weights times ramps, if others are reported
         self._begun = False
         super().__init__(endpoints, **options)
@@ -261,21 +136,44 @@ class WeightedRoundRobin(Policy):
 
     def _publish(self, view: View) -> None:
         turns = self._turns
-        cells = {cell.endpoint.id: cell for cell in view.cells}
-        given = view.weights()
         now = self._ledger.clock()
         with turns.lock:
-            weights = {cell.endpoint.id: weight for cell, weight in given.items()}
-            if self._reported is not None:
-                self._given = given
-                weights = self._weights(self._reported, now)
-            if self._begun or not weights:
-                turns.change(weights, cells)
-            else:
-                self._begun = True
-                turns.begin(weights, cells, self._first_step())
+            if not self._paced(view):
+                given = view.weights()
+                cells = {cell.endpoint.id: cell for cell in view.cells}
+                weights = {cell.endpoint.id: weight for cell, weight in given.items()}
+                if self._reported is not None:
+                    self._given = given
+                    weights = self._weights(self._reported, now)
+                if self._begun or not weights:
+                    turns.change(weights, cells)
+                else:
+                    self._begun = True
+                    turns.begin(weights, cells, self._first_step())
             view.state = turns.lap
             super()._publish(view)
+
+    def _paced(self, view: View) -> bool:
+        """Whether the turns go on, some left out or back, without being made anew."""
+        before = self._view
+        if (
+            not self._begun
+            or self._reported is not None
+            or view.roster is not before.roster
+            or view.ramps
+            or before.ramps
+            or min(len(before.cells), len(view.cells)) < LARGE
+        ):
+            return False
+        if before.census is None or view.census is None or before.reason or view.reason:
+            left = set(before.cells).difference(view.cells)
+            back = set(view.cells).difference(before.cells)
+        else:
+            was, able = before.census.able, view.census.able
+            changed = list(compress(count(), map(ne, was, able)))
+            left = {view.members[place] for place in changed if was[place]}
+            back = {view.members[place] for place in changed if able[place]}
+        return self._turns.pace([c.endpoint.id for c in left], [c.endpoint.id for c in back])
 
     def _learns(self) -> bool:
         return self._reported is not None or type(self)._learn is not WeightedRoundRobin._learn
@@ -316,7 +214,7 @@ class WeightedRoundRobin(Policy):
 
     def _restart(self) -> None:
         super()._restart()
-        self._turns = _Turns()
+        self._turns = Turns()
         self._begun = False
 
     def _renew(self) -> None:

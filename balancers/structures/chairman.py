@@ -39,8 +39,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from heapq import heapify
 
 from balancers.structures.chairman_jobs import ChairmanJobs, lags_at_phase, twice_the_others
+from balancers.structures.chairman_paced import PacedSchedule
 from balancers.structures.chairman_queue import ChairmanQueue
 from balancers.structures.lags import carry_lags
 from balancers.structures.weights import as_weights, exact_integers
@@ -120,6 +122,15 @@ class ChairmanSchedule(ChairmanQueue):
         """The sum of the weights as the smallest integers in their proportions; 0 if all are 0."""
         return sum(self._jobs.whole)
 
+    @property
+    def balance(self) -> int:
+        """The sum of the lags: 0, as far as bounds go. See ``PacedSchedule.balance``."""
+        return 0
+
+    def stands(self, balance: int) -> bool:
+        """Whether the balance is still the same: always."""
+        return balance == 0
+
     def quota(self) -> dict[str, int]:
         """Return the picks each id gets in :attr:`period` picks that leave the lags as they were.
 
@@ -192,6 +203,43 @@ class ChairmanSchedule(ChairmanQueue):
             for id_, lag, rate in zip(jobs.ids, self._numerators(), jobs.rates, strict=True)
         ]
         self._begin(ChairmanJobs(jobs.ids, jobs.whole, lags, jobs.unit), regular=not any(lags))
+
+    def paced(self, unused: Mapping[str, int]) -> PacedSchedule:
+        """Return the schedule as one whose ids may leave and come back at little cost.
+
+        Args:
+            unused: Picks to take back first, as in :meth:`retract`.
+
+        Runtime complexity: O(n), quickly.
+        """
+        ready = [*self._ready, *self._overdue_keys.values()]
+        heapify(ready)
+        future = {release: keys[:] for release, keys in self._future.items()}
+        paced = PacedSchedule(self._jobs, ready, future, self._step)
+        paced.retract(unused)
+        return paced
+
+    @classmethod
+    def resumed(
+        cls, paced: PacedSchedule, weights: Mapping[str, float] | Iterable[str]
+    ) -> ChairmanSchedule:
+        """Return the schedule that goes on from a paced one, as after :meth:`update`.
+
+        What the lags of those in are off 0 by together is poured over the survivors.
+
+        Raises:
+            InvalidEndpointError, TypeError: As the constructor.
+
+        Runtime complexity: O(n log n).
+        """
+        schedule: ChairmanSchedule = object.__new__(cls)
+        schedule._weights = as_weights(weights)
+        ids, whole, base = _positive(schedule._weights)
+        before, unit = paced.numerators()
+        rest = {"": -sum(before.values())}  # no id is empty, or it would be one of the survivors
+        lags, unit = carry_lags({**rest, **before}, unit, ids, base)
+        schedule._begin(ChairmanJobs(ids, whole, lags, unit), regular=not any(lags))
+        return schedule
 
     def copy(self) -> ChairmanSchedule:
         """Return an independent schedule in the same state.

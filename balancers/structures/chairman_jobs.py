@@ -73,14 +73,31 @@ class ChairmanJobs:
         self.first: list[int] = []  # the key of job 0, by position
         self.releases: list[int] = []  # the release of job 0, by position; may lie in the past
         self.rows: list[tuple[int, int, str]] = []  # (gap, stride, id), by position
+        steps: dict[int, tuple[int, int]] = {}  # equal weights share theirs
         for position, (id_, rate, lag) in enumerate(zip(ids, rates, lags, strict=True)):
+            step = steps.get(rate)
+            if step is None:
+                stride = _ceil_div(unit << fraction_bits, rate)
+                # A job is released 2D/p after its forerunner was due, at the first step from then.
+                gap = _ceil_div(2 * margin + rate - 1 << fraction_bits, rate)
+                steps[rate] = step = (gap << position_bits, stride << position_bits)
             due = _ceil_div(unit - margin - lag << fraction_bits, rate) + (position << JOB_BITS)
-            stride = _ceil_div(unit << fraction_bits, rate)
-            # A job is released 2D/p after its forerunner was due, at the first step from then on.
-            gap = _ceil_div(2 * margin + rate - 1 << fraction_bits, rate)
             self.first.append(due << position_bits | position)
             self.releases.append(_ceil_div(margin - lag, rate))
-            self.rows.append((gap << position_bits, stride << position_bits, id_))
+            self.rows.append((*step, id_))
+
+    def key(self, position: int, lag: int, finer: int = 0) -> int:
+        """Return the key of job 0 of an id whose lag before step 1 is ``lag``.
+
+        Args:
+            position: That of the id.
+            lag: In ``1/unit``, over ``2**finer``.
+            finer: >= 0.
+        """
+        position_bits = self.mask.bit_length()
+        left = (self.unit - self.margin << finer) - lag << self.shift - position_bits
+        due = _ceil_div(left, self.rates[position] << finer) + (position << JOB_BITS)
+        return due << position_bits | position
 
     def done(self, key: int) -> int:
         """Return how many jobs its id had done before the job of ``key``."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-from balancers.structures.share_cap import Bucket
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Changes", "compare"]
 
 Item = TypeVar("Item", bound=Hashable)
+
+
+class Weighed(Protocol):
+    """Whatever has a weight."""
+
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,20 @@ class Changes(Generic[Item]):
     joined: dict[Item, float]
     changed: dict[Item, float]
 
+    def __len__(self) -> int:
+        return len(self.gone) + len(self.joined) + len(self.changed)
 
-def compare(members: Mapping[Item, Bucket], weights: Mapping[Item, float]) -> Changes[Item]:
+
+def compare(members: Mapping[Item, Weighed], weights: Mapping[Item, float]) -> Changes[Item]:
     """Return what makes these the members, each with its weight > 0.
 
-    May run while others use the members, as long as nobody joins or leaves. O(n).
+    May run while others use the members, as long as nobody joins, leaves or is weighed anew. O(n).
     """
-    return Changes(
-        gone=[item for item in members if item not in weights],
-        joined={item: weight for item, weight in weights.items() if item not in members},
-        changed={
-            item: weight
-            for item, weight in weights.items()
-            if item in members and members[item].weight != weight
-        },
-    )
+    gone = [item for item in members if item not in weights]
+    stay: Mapping[Item, float] = weights
+    joined: dict[Item, float] = {}
+    if len(weights) > len(members) - len(gone):  # else everybody is known
+        joined = {item: weight for item, weight in weights.items() if item not in members}
+        stay = {item: weight for item, weight in weights.items() if item in members}
+    changed = {item: weight for item, weight in stay.items() if members[item].weight != weight}
+    return Changes(gone, joined, changed)

@@ -56,6 +56,8 @@ LEAST_LATENCY = 1e-7
 
 LEAST_LOG = log(LEAST_LATENCY)
 
+_NONE = -inf  # one object for all estimates: each would take another for the minus sign
+
 
 class PoolEstimate:
     """The typical latency of a whole pool, over its last successes.
@@ -117,7 +119,7 @@ class CostEstimate:
         self.mean_errors: float = 0.0
         self.streak: int = 0
         self.samples: int = 0
-        self.log_cost: float = -inf  # nobody has looked at it yet
+        self.log_cost: float = _NONE  # nobody has looked at it yet
         self.at: float = 0.0
 
     @property

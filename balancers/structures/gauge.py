@@ -13,6 +13,8 @@ __all__ = ["Gauge"]
 
 Item = TypeVar("Item")
 
+_NEVER = -inf  # one object for all gauges: each takes another for every minus sign
+
 
 class Gauge(Bucket, Generic[Item]):
     """What a board keeps of one endpoint, beside its bucket of tokens.
@@ -68,7 +70,7 @@ class Gauge(Bucket, Generic[Item]):
         self.held: float = 0.0
         self.blame: float = 0.0
         self.bonus: float = 0.0
-        self.picked: float = -inf
+        self.picked: float = _NEVER
         self.gap: float = inf
 
     @property
@@ -78,10 +80,11 @@ class Gauge(Bucket, Generic[Item]):
 
     def weigh(self, weight: float) -> None:
         """Give it a weight, > 0."""
-        log_cost = self.log_cost if self.known else 0.0
+        log_cost = self.log_cost
         self.weight = weight
         self.log_weight = log(weight)
-        self.score = log_cost - self.log_weight
+        if self.known:
+            self.score = log_cost - self.log_weight
 
     def copy(self) -> Gauge[Item]:
         """Return another gauge of the same standing, filed nowhere."""

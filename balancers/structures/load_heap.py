@@ -227,16 +227,21 @@ class LoadHeap(Generic[Item]):
         """Return the entries filed lowest for a request of this cost, ties of all classes."""
         if self.one is not None:
             return self.one.lowest()
-        least = float("inf")
+        least, lightest = float("inf"), 1.0
         tied: list[list[ScoreEntry[Item]]] = []
         for weight, heap in self.classes.items():
             if not heap:
                 continue
             bucket = heap.lowest()
             score = (bucket[0].score + cost) / weight
-            if score < least:
-                least, tied = score, [bucket]
-            elif score == least:
+            more = score - least
+            if tied and abs(more) <= 1e-15 * least < float("inf"):  # so near that rounding decides
+                exact = (Fraction(bucket[0].score) + Fraction(cost)) / Fraction(weight)
+                rival = (Fraction(tied[0][0].score) + Fraction(cost)) / Fraction(lightest)
+                more = (exact > rival) - (exact < rival)
+            if more < 0.0 or not tied:
+                least, lightest, tied = score, weight, [bucket]
+            elif more == 0.0 or score == least == float("inf"):
                 tied.append(bucket)
         if not tied:
             raise LookupError("the heap holds no member")

@@ -23,6 +23,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from math import floor, log
 from typing import Generic, TypeAlias, TypeVar
 
+from balancers.structures.changes import Changes
 from balancers.structures.ewma import FadingEwma
 from balancers.structures.score_heap import ScoreHeap
 
@@ -39,7 +40,7 @@ class RankPlace(Generic[Item]):
     """One item on a board.
 
     Attributes:
-        board: The board.
+        board: The board; None once it has been let go.
         item: Whom it stands for.
         open: Its open leases: something with a length.
         estimate: Its latency; None before its first answer.
@@ -55,7 +56,7 @@ class RankPlace(Generic[Item]):
     def __init__(
         self, board: RankBoard[Item], item: Item, serial: int, weight: float, joined: float
     ) -> None:
-        self.board: RankBoard[Item] = board
+        self.board: RankBoard[Item] | None = board
         self.item: Item = item
         self.serial: int = serial
         self.weight: float = weight
@@ -87,7 +88,7 @@ class RankBoard(Generic[Item]):
         pending: Those that owe their first answer.
     """
 
-    __slots__ = ("fresh", "heap", "pending", "places")
+    __slots__ = ("_serial", "fresh", "heap", "pending", "places")
 
     def __init__(
         self, weights: Mapping[Item, float], joined: Mapping[Item, float], facts: Facts[Item]
@@ -96,10 +97,41 @@ class RankBoard(Generic[Item]):
         self.heap: list[tuple[float, int, RankPlace[Item]]] = []
         self.fresh: ScoreHeap[Item] = ScoreHeap()
         self.pending: ScoreHeap[Item] = ScoreHeap()
-        for serial, (item, weight) in enumerate(weights.items()):
-            place = self.places[item] = RankPlace(self, item, serial, weight, joined[item])
-            place.open, place.estimate = facts(item)
-            self._file(place)
+        self._serial = 0
+        for item, weight in weights.items():
+            self._add(item, weight, joined[item], facts)
+
+    def change(self, changes: Changes[Item], now: float, facts: Facts[Item]) -> None:
+        """Follow a change of membership; nobody else is filed anew.
+
+        Args:
+            changes: What to change; see ``compare``.
+            now: When those join that are new, in units of the decay.
+            facts: As for the board.
+
+        Runtime complexity: O(log n) amortised for each change.
+        """
+        for item in changes.gone:
+            self._let_go(self.places.pop(item))
+        for item, weight in changes.changed.items():
+            old = self.places[item]
+            self._let_go(old)
+            self._add(item, weight, old.joined, facts)
+        for item, weight in changes.joined.items():
+            self._add(item, weight, now, facts)
+        self._tidy()
+
+    def _add(self, item: Item, weight: float, joined: float, facts: Facts[Item]) -> None:
+        place = self.places[item] = RankPlace(self, item, self._serial, weight, joined)
+        self._serial += 1
+        place.open, place.estimate = facts(item)
+        self._file(place)
+
+    def _let_go(self, place: RankPlace[Item]) -> None:
+        place.board = place.entry = None  # a lease may still hold on to it
+        for group in (self.fresh, self.pending):
+            if place.item in group:
+                group.remove(place.item)
 
     def file(self, item: Item, estimate: FadingEwma | None) -> None:
         """File an item where it belongs now; strangers are ignored. O(log n) amortised."""
@@ -122,6 +154,9 @@ class RankBoard(Generic[Item]):
         """File a place that has answered under a rank; an entry it has is left behind."""
         place.entry = entry = rank, place.serial, place
         heappush(self.heap, entry)
+        self._tidy()
+
+    def _tidy(self) -> None:
         if len(self.heap) > 2 * len(self.places) + _SLACK:  # mostly left over: amortised O(1)
             self.heap[:] = [entry for entry in self.heap if entry[2].entry is entry]
             heapify(self.heap)
@@ -223,6 +258,7 @@ class RankBoard(Generic[Item]):
             twin.places[item] = other
             if place.entry is not None:
                 twin.push(other, place.entry[0])
+        twin._serial = self._serial
         twin.fresh, twin.pending = self.fresh.copy(), self.pending.copy()
         return twin
 
@@ -235,7 +271,10 @@ class RankBoard(Generic[Item]):
         assert len(filed) == len(set(filed))
         assert set(filed) == self.places.keys()
         assert all(entry[0] <= entry[2].rank for entry in live)
-        for place in self.places.values():
+        for item, place in self.places.items():
+            assert place.item == item
+            assert place.board is self
+            assert place.serial < self._serial
             assert (place.estimate is not None) is (place.entry is not None)
             for group in (self.fresh, self.pending):
                 assert place.item not in group or group.score(place.item) <= place.rank

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
-from itertools import accumulate
+from itertools import accumulate, compress, count
 from random import Random
 
 from balancers.structures.alias import AliasTable
@@ -69,13 +69,18 @@ class DistinctSampler:
     that happens does not depend on which item comes next, so the chances are as stated: exact but
     for 53-bit rounding in the alias table.
 
+    The same holds for positions that are barred for the time being: :meth:`without` keeps the table
+    and draws again where it meets one of them. That takes 1/s draws an item, s being ``share``.
+
     Args:
         weights: A mapping id -> weight, or an iterable of ids (weight 1 each). Finite numbers
             >= 0. May be all zero or empty.
 
     Attributes:
         table: The alias table of the whole set.
-        count: How many ids have a positive weight.
+        count: How many ids have a positive weight and are not barred.
+        barred: For each position, whether it is barred; empty where none is.
+        share: The part of all weight that is not barred, 0..1.
 
     Raises:
         InvalidEndpointError: For a duplicate id or a bad weight.
@@ -84,20 +89,53 @@ class DistinctSampler:
     Runtime complexity: O(n) to build.
     """
 
-    __slots__ = ("_prefix", "_whole", "count", "table")
+    __slots__ = ("_given", "_prefix", "_whole", "barred", "count", "share", "table")
 
     table: AliasTable
     count: int
+    barred: bytes
+    share: float
 
     def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
         checked = as_weights(weights)
         values = checked.values()
         # Equal ones, which are the usual case, need no arithmetic.
         equal = len(set(values)) == 1 and 0.0 not in values
-        self._whole = [1] * len(values) if equal else exact_integers(values)
+        self._given = self._whole = [1] * len(values) if equal else exact_integers(values)
         self.table = AliasTable.of_integers(checked, self._whole)
         self._prefix = list(accumulate(self._whole))
-        self.count = sum(1 for weight in self._whole if weight)
+        self.count = len(self._whole) - self._whole.count(0)
+        self.barred = b""
+        self.share = 1.0
+
+    def without(self, barred: bytes) -> DistinctSampler:
+        """Return a sampler of the same table that never draws certain positions.
+
+        Args:
+            barred: For each position, whether it is barred: 0 or 1. Empty: none is.
+
+        Raises:
+            ValueError: If it is of another length.
+
+        Runtime complexity: O(n) additions; the table is shared, and so are those barred here
+        forgotten there.
+        """
+        given = self._given
+        if barred and len(barred) != len(given):
+            raise ValueError(f"there are {len(given)} positions, not {len(barred)}")
+        twin = DistinctSampler.__new__(DistinctSampler)
+        twin.table, twin._given, twin.barred = self.table, given, b""
+        twin._whole = given
+        if any(barred):
+            twin.barred = barred
+            twin._whole = given.copy()
+            for index in compress(count(), barred):
+                twin._whole[index] = 0
+        twin._prefix = list(accumulate(twin._whole))
+        twin.count = len(given) - twin._whole.count(0)
+        whole = sum(given)
+        twin.share = twin._prefix[-1] / whole if whole else 1.0
+        return twin
 
     def draw(self, rng: Random, d: int) -> list[str]:
         """Return ``min(d, count)`` distinct ids, in the order drawn.
@@ -116,8 +154,8 @@ class DistinctSampler:
         Raises:
             ValueError: ``d`` is negative.
 
-        Runtime complexity: O(d**2) expected where no item weighs nearly everything; at most
-        O(d * (d + log n)).
+        Runtime complexity: O(d**2) expected where neither an item nor those barred weigh nearly
+        everything; at most O(d * (d + log n)).
         """
         if d < 0:
             raise ValueError(f"d must be >= 0, not {d}")
@@ -126,6 +164,7 @@ class DistinctSampler:
         random = rng.random
         cuts = self.table.cuts
         aliases = self.table.aliases
+        barred = self.barred
         n = len(cuts)
         sample: list[int] = []
         repeats = 0
@@ -134,7 +173,7 @@ class DistinctSampler:
             index = int(point)
             if point >= cuts[index]:
                 index = aliases[index]
-            if index in sample:
+            if index in sample or (barred and barred[index]):
                 repeats += 1
                 if repeats < MAX_REPEATS:
                     continue
@@ -143,33 +182,57 @@ class DistinctSampler:
             sample.append(index)
         return sample
 
-    def draw_other(self, rng: Random, first: int, repeats: int = 0) -> int:
-        """Return the second position of a sample of two that begins with ``first``.
+    def draw_pair(self, rng: Random, first: int, second: int) -> tuple[int, int]:
+        """Return the sample of two that begins with these two draws from the table.
 
-        For whoever writes out the usual case of :meth:`draw_indices` for two: both draw alike.
+        For whoever writes out the usual case of :meth:`draw_indices` for two, where both draws
+        are good: they draw alike.
 
         Args:
-            rng: As there.
-            first: The position drawn first; others must have a positive weight.
-            repeats: How often ``first`` has been drawn again already.
+            rng: As there; ``count`` must be at least 2.
+            first: What the table gave first: a repeat or barred, perhaps.
+            second: What it gave then.
 
-        Runtime complexity: O(1) expected where no item weighs nearly everything, else O(log n).
+        Runtime complexity: As :meth:`draw_indices`.
         """
-        for _ in range(repeats, MAX_REPEATS):
-            index = self.table.draw_index(rng)
-            if index != first:
-                return index
-        return self.draw_rest(rng, (first,))
+        random = rng.random
+        cuts = self.table.cuts
+        aliases = self.table.aliases
+        barred = self.barred
+        n = len(cuts)
+        found = -1  # the first of the sample, once there is one
+        repeats = 0
+        index = first
+        while True:
+            if index == found or (barred and barred[index]):
+                repeats += 1
+                if repeats == MAX_REPEATS:
+                    index = self.draw_rest(rng, () if found < 0 else (found,))
+                    repeats = 0
+            else:
+                repeats = 0
+            if not repeats:
+                if found >= 0:
+                    return found, index
+                found = index
+            if second >= 0:
+                index, second = second, -1
+            else:
+                point = random() * n
+                index = int(point)
+                if point >= cuts[index]:
+                    index = aliases[index]
 
     def draw_rest(self, rng: Random, sample: Collection[int]) -> int:
-        """Return the position of one more item, drawn by weight from everything but ``sample``.
+        """Return the position of one more item, drawn by weight from what is left.
 
         Args:
             rng: ``randrange()`` is called once.
-            sample: Distinct positions, which leave at least one item of positive weight.
+            sample: Distinct positions that are not to be drawn, beside those barred; at least one
+                item of positive weight must be left.
 
         Raises:
-            ValueError: ``sample`` leaves no weight to draw from.
+            ValueError: There is no weight left to draw from.
 
         Runtime complexity: O(d log d + log n) for d positions.
         """

@@ -45,15 +45,19 @@ class Trials(Generic[Item]):
         next: The first date, seconds; infinity if there is none.
     """
 
-    __slots__ = ("_dates", "next")
+    __slots__ = ("_dates", "_first", "next")
 
     def __init__(self) -> None:
         self._dates: list[tuple[float, Gauge[Item]]] = []
+        self._first = 0.0  # the first date of whoever came last
         self.next: float = inf
 
     def add(self, gauge: Gauge[Item], now: float) -> None:
         """Give a new endpoint its first date. O(log n)."""
-        self.put(gauge, now + LEAST_WAIT * TRIAL_AGE)
+        first = now + LEAST_WAIT * TRIAL_AGE
+        if first != self._first:  # else one number for all that join together
+            self._first = first
+        self.put(gauge, self._first)
 
     def put(self, gauge: Gauge[Item], date: float) -> None:
         """Give an endpoint one more date. O(log n)."""

@@ -42,19 +42,23 @@ class Turns(Generic[Item]):
         next: The credit at which to look again; infinity if there is nobody.
     """
 
-    __slots__ = ("_credit", "_dates", "_pace", "_since", "next")
+    __slots__ = ("_credit", "_dates", "_first", "_pace", "_since", "next")
 
     def __init__(self) -> None:
         self._dates: list[tuple[float, Gauge[Item]]] = []
         self._since = self._credit = 0.0  # a moment, and the credit then
         self._pace = 0.0  # credit a second, of late
+        self._first = 0.0  # the first date of whoever came last
         self.next: float = inf
 
     def add(self, gauge: Gauge[Item], cap: ShareCap, now: float) -> None:
         """Have an endpoint looked at, once it has been neglected long enough. O(log n)."""
         if not self._dates:
             self._since, self._credit = now, cap.credit
-        heappush(self._dates, (gauge.mark + _patience(gauge, cap), gauge))
+        first = gauge.mark + _patience(gauge, cap)
+        if first != self._first:  # else one number for all that are alike
+            self._first = first
+        heappush(self._dates, (self._first, gauge))
         self.next = self._dates[0][0]
 
     def neglected(

@@ -273,3 +273,28 @@ def test_bad_http_options(options: dict) -> None:
     """What HTTP does not know is refused before it is sent, injected lines above all."""
     with pytest.raises(ValueError, match=r"HTTP|status"):
         HttpCheck(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"path": 5},
+        {"headers": {"X": 5}},
+        {"status": []},
+        {"body": 5},
+        {"body": re.compile("text")},
+        {"tls": "yes"},
+        {"port": 0},
+        {"port": 70_000},
+        {"port": True},
+        {"port": "80"},
+        {"address": 5},
+    ],
+)
+def test_options_of_the_wrong_kind(options: dict) -> None:
+    """What would fail every probe is refused at once, rather than taken for a sick endpoint."""
+    with pytest.raises((TypeError, ValueError)):
+        HttpCheck(**options)
+    if not options.keys() - {"port", "address"}:
+        with pytest.raises((TypeError, ValueError)):
+            TcpCheck(**options)

@@ -32,6 +32,7 @@ from balancers import (
     WeightedRoundRobin,
     ZoneAware,
 )
+from balancers.compose import LocalFirst, StrictPriority, ZoneWeighted
 from balancers.health import HealthPolicy, HealthRegistry, HealthState
 from balancers.policies import Random as RandomPolicy
 from balancers.testing import ManualClock, RecordingObserver
@@ -357,3 +358,42 @@ def test_panic_is_the_outermost_levels_word():
     assert picks[-1].reason is Reason.NORMAL
     for pick in picks:
         pick.done()
+
+
+def test_a_balancer_is_in_one_place() -> None:
+    """A factory that gives two groups the same balancer is refused, and nothing changes."""
+    shared = LeastConnections([])
+    balancer = Priority(["a"], policy=lambda e: shared)
+    with pytest.raises(ValueError, match="each group"):
+        balancer.update(["a", Endpoint("b", priority=1)])
+    with balancer.pick() as pick:
+        assert pick.endpoint.id == "a"
+
+
+HEAVY: dict[str, Any] = {
+    "LeastConnections": LeastConnections,
+    "Priority": lambda e: Priority(e, policy=RoundRobin),
+    "Priority, envoy": lambda e: Priority(e, policy=RoundRobin, rounding="envoy"),
+    "StrictPriority": lambda e: StrictPriority(e, policy=RoundRobin),
+    "ZoneAware": lambda e: ZoneAware(e, policy=RoundRobin, local_zone="a"),
+    "ZoneWeighted": lambda e: ZoneWeighted(e, policy=RoundRobin, weights={"a": 1, "b": 2}),
+    "LocalFirst": lambda e: LocalFirst(e, policy=RoundRobin, local_zone="a", overload=2.0),
+    "Regions": lambda e: Regions(e, policy=RoundRobin, locate=str, callers={"eu": 1, "us": 1}),
+    "Subset": lambda e: Subset(e, policy=RoundRobin, method="aperture", seed=0, clients=2, size=2),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_weights_may_add_up_to_more_than_a_float(name: str) -> None:
+    """Weights are finite, their sum need not be: the membership is balanced over all the same."""
+    heavy = [
+        Endpoint(f"e{i}", weight=1.7e308, zone="ab"[i % 2], region=REGIONS[i % 2], priority=i // 4)
+        for i in range(6)
+    ]
+    balancer = HEAVY[name](["old"])
+    balancer.update(heavy)
+    assert balancer.endpoints == tuple(heavy)
+    for key in ("eu", None, "us"):
+        with balancer.pick(key) as pick:
+            assert balancer.explain(key).chosen in heavy
+            assert pick.endpoint in heavy

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from balancers import (
+    Admin,
     Endpoint,
     HealthRegistry,
     LeastResponseTime,
@@ -20,6 +21,7 @@ from balancers import (
     Pick,
     PowerOfTwoChoices,
 )
+from balancers.structures.changes import compare
 from balancers.structures.ewma import FadingEwma
 from balancers.structures.rank_board import RankBoard
 from balancers.testing import ManualClock, RecordingObserver
@@ -39,14 +41,32 @@ class BoardMachine(RuleBasedStateMachine):
         self.open: dict[str, set[int]] = {item: set() for item in self.weights}
         self.known: dict[str, FadingEwma] = {}
         self.serial = 0
-        self.board = RankBoard(
-            self.weights, self.joined, lambda item: (self.open[item], self.known.get(item))
-        )
+        self.board = RankBoard(self.weights, self.joined, self.facts)
         self.random = Random(1).random
 
     def rank(self, item: str) -> float:
         share = math.log((len(self.open[item]) + 1.0) / self.weights[item])
         return share + (self.known[item].rank if item in self.known else self.joined[item])
+
+    @rule(
+        weights=st.dictionaries(items, st.sampled_from([0.5, 1.0, 1.0, 2.0]), min_size=1),
+        ahead=st.sampled_from([0.0, 0.3]),
+    )
+    def change(self, weights: dict[str, float], ahead: float) -> None:
+        gone = self.board.places.keys() - weights.keys()
+        old = [self.board.places[item] for item in gone]
+        for item in weights.keys() - self.weights.keys():
+            self.joined[item] = self.now / DECAY + ahead
+        self.weights = weights
+        self.board.change(compare(self.board.places, weights), self.now / DECAY + ahead, self.facts)
+        assert {i: place.weight for i, place in self.board.places.items()} == weights
+        assert {i: p.joined for i, p in self.board.places.items()} == {
+            item: self.joined[item] for item in weights
+        }
+        assert all(place.board is None and place.entry is None for place in old)
+
+    def facts(self, item: str) -> tuple[set[int], FadingEwma | None]:
+        return self.open[item], self.known.get(item)
 
     def group(self, item: str) -> str:
         return "known" if item in self.known else "pending" if self.open[item] else "fresh"
@@ -58,6 +78,9 @@ class BoardMachine(RuleBasedStateMachine):
         foretold = twin.least(typical, lambda: 0.5, exclude)
         twin._check()
         place = self.board.least(typical, lambda: 0.5, exclude)
+        if not able:
+            assert place is foretold is None
+            return
         assert place is not None
         assert foretold is not None
         assert foretold.item == place.item
@@ -134,7 +157,7 @@ POLICIES: list[tuple[type[Any], dict[str, Any]]] = [
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from("pppppddddxr"),
+            st.sampled_from("pppppddddxrh"),
             st.integers(0, 99),
             st.sampled_from([0.0, 0.01, 0.01, 0.2, 3.0]),
         ),
@@ -154,18 +177,23 @@ def test_the_quick_way_is_the_long_way(
     healthy: bool,
     seed: int,
 ) -> None:
-    """With the same seed a watched balancer, whose picks go the long way, picks the same."""
+    """With the same seed a watched balancer, whose picks go the long way, picks the same.
+
+    Endpoints are drained and enabled meanwhile.
+    """
     members = [Endpoint(str(i), weight=1.0 + (i % 3 if weighed else 0)) for i in range(n)]
     clock = ManualClock(1e3)
+    registries = [HealthRegistry(clock=clock) for _ in range(2)]
+    out: set[str] = set()
     sides = [
         policy(
             members,
             rng=Random(seed),
             observer=observer,
-            **({"health": HealthRegistry(clock=clock)} if healthy else {"clock": clock}),
+            **({"health": registry} if healthy else {"clock": clock}),
             **options,
         )
-        for observer in (None, RecordingObserver())
+        for observer, registry in zip((None, RecordingObserver()), registries, strict=True)
     ]
     leases: list[list[Pick]] = []
     for what, place, latency in steps:
@@ -177,12 +205,19 @@ def test_the_quick_way_is_the_long_way(
         elif what == "r":
             for lease in leases[place % len(leases)] if leases else ():
                 lease.responded()
+        elif what == "h":
+            name = str(place % n)
+            if healthy and (name in out or len(out) < n - 1):
+                out ^= {name}
+                for registry in registries:
+                    registry.set_admin(name, Admin.DRAINING if name in out else Admin.ENABLED)
         elif what == "x":
             for lease in leases.pop(place % len(leases)) if leases else ():
                 lease.done(Outcome.CANCELLED)
         else:
             leases.append([side.pick() for side in sides])
             assert leases[-1][0].endpoint == leases[-1][1].endpoint
+            assert leases[-1][0].endpoint.id not in out
         seen = [[(v.latency, v.in_flight) for v in side.snapshot().endpoints] for side in sides]
         assert seen[0] == seen[1]
     for pair in leases:
@@ -212,6 +247,7 @@ def test_a_response_eases_the_load(watched: bool) -> None:
 
 def test_a_settlement_while_the_board_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learned while an update builds the new board is not lost to it."""
+    monkeypatch.setattr("balancers.policies.least_response_time._FEW", 0)  # or none is built
     balancer = LeastResponseTime(["a", "b"], clock=ManualClock(), rng=Random(1))
     for name in "ab":
         balancer.pick(exclude={"a", "b"} - {name}).done(latency=1.0)
@@ -228,6 +264,56 @@ def test_a_settlement_while_the_board_is_built(monkeypatch: pytest.MonkeyPatch) 
     balancer.update(["b", "a", "c"])
     balancer._board._check()
     assert balancer.snapshot().endpoints[0].latency is not None
+
+
+def test_leases_of_an_endpoint_that_left_and_returned() -> None:
+    """Leases that were open when their endpoint went out count when it is back, until they end.
+
+    Who stayed in keeps its place, on the same board; who is back has joined anew.
+    """
+    clock = ManualClock(50.0)
+    registry = HealthRegistry(clock=clock)
+    balancer = LeastResponseTime(list("abcd"), health=registry, rng=Random(1))
+    for name in "abcd":
+        balancer.pick(exclude=set("abcd") - {name}).done(latency=1.0)
+    cells, board = balancer._ledger.cells, balancer._board
+    stayed = board.places[cells["b"]]
+    held = [balancer.pick() for _ in range(16)]
+    others = [lease for lease in held if lease.endpoint.id != "a"]
+    mine = [lease for lease in held if lease.endpoint.id == "a"]
+    assert len(mine) == 4
+    registry.set_admin("a", Admin.DRAINING)
+    with mine.pop():
+        pass
+    clock.advance(7.0)
+    registry.set_admin("a", Admin.ENABLED)
+    assert balancer._board is board
+    assert board.places[cells["b"]] is stayed
+    assert board.places[cells["a"]].joined == 57.0 / 10.0
+    for lease in mine:
+        assert len(board.places[cells["a"]].open) > 0
+        with lease:
+            clock.advance(0.5)
+        board._check()
+        scores = {name: balancer._score(cell, 1.0) or 0.0 for name, cell in cells.items()}
+        chosen = balancer.explain().chosen
+        assert chosen is not None
+        assert scores[chosen.id] == pytest.approx(min(scores.values()))
+    for lease in others:
+        lease.done()
+
+
+def test_what_a_departure_leaves_behind_is_swept_out() -> None:
+    """A board that most have left holds few entries of theirs."""
+    names = [str(i) for i in range(500)]
+    known = {name: FadingEwma() for name in names}
+    for estimate in known.values():
+        estimate.observe(1.0, 0.0)
+    board = RankBoard(
+        dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0), lambda item: ((), known[item])
+    )
+    board.change(compare(board.places, {"7": 1.0}), 0.0, lambda item: ((), known[item]))
+    board._check()
 
 
 def test_a_clock_that_goes_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from fractions import Fraction
 from random import Random
@@ -212,3 +213,12 @@ def test_bad_input_is_refused() -> None:
         heap.draw(Random(1).random, 1, ["a"])
     assert "a" in heap
     assert len(heap) == 1
+
+
+def test_rounding_decides_nothing():
+    """1/0.1 is a little less than 10, though 10.0 in floats: the least is drawn all the same."""
+    loads = {"c": 9.0, "d": 0.0}
+    heap = LoadHeap({"c": 1.0, "d": 0.1}, loads.__getitem__)
+    with contextlib.suppress(LookupError):
+        heap.draw(Random(1).random, 2.0, ("c", "d"))  # costs may be any number from now on
+    assert {heap.draw(Random(seed).random) for seed in range(20)} == {"d"}

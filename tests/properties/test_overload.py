@@ -251,6 +251,8 @@ def test_nothing_is_lost_between_threads():
         (lambda: AdaptiveThrottle(window=-1.0), ValueError),
         (lambda: AdaptiveThrottle(padding=0.0), ValueError),
         (lambda: AdaptiveThrottle(rng=3), TypeError),
+        (lambda: AdaptiveThrottle(clock=3), TypeError),
+        (lambda: RetryBudget(clock=3), TypeError),
     ],
 )
 def test_bad_options(make: Any, error: type[Exception]):

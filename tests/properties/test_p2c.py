@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancers import Endpoint, NoEligibleEndpointError, PeakEwma, Pick, PowerOfTwoChoices
+from balancers import (
+    Admin,
+    Endpoint,
+    HealthRegistry,
+    NoEligibleEndpointError,
+    PeakEwma,
+    Pick,
+    PowerOfTwoChoices,
+)
 from balancers.core.choices import Candidates
 from balancers.core.ledger import Cell, Ledger
 from balancers.core.view import View
@@ -199,6 +207,94 @@ def test_ramping_endpoints_are_drawn_with_their_chance(equal: bool) -> None:
     low, high = binomial_range(4000, chance)
     assert low <= first["a"] <= high
     assert candidates.weights[cells[0]] == members[0].weight * 0.2
+
+
+@pytest.mark.parametrize("policy", [PowerOfTwoChoices, PeakEwma])
+@given(
+    given_weights=st.lists(st.sampled_from([0.0, 1.0, 2.0, 0.3, 0.1, 1e-3, 40.0]), max_size=6),
+    steps=st.lists(st.integers(0, 7), max_size=12),
+    seed=st.integers(0, 2**32),
+)
+def test_draws_after_health_changes_are_those_of_a_fresh_start(
+    policy: type[PowerOfTwoChoices], given_weights: list[float], steps: list[int], seed: int
+) -> None:
+    """Whoever goes or comes back, candidates have the same weights as if nothing had been.
+
+    Now and then an update doubles the first one's weight. What is drawn from, over the same table
+    or another, is compared in exact integers. Where a quarter of the weight is left the table is
+    the same.
+    """
+    members = [Endpoint(str(i), weight=weight) for i, weight in enumerate([*given_weights, 5.0])]
+    registry = HealthRegistry(clock=ManualClock())
+    balancer = policy(members, health=registry, rng=Random(seed), panic_threshold=0.0)
+    ids = [member.id for member in members]
+    out: set[str] = set()
+    for step in steps:
+        before: Candidates | None = balancer._view.state
+        name = ids[step % len(ids)]
+        if step == 7:
+            members = [Endpoint(ids[0], weight=members[0].weight * 2.0), *members[1:]]
+            balancer.update(members)
+            before = None if members[0].weight else before
+        else:
+            out ^= {name}
+            registry.set_admin(name, Admin.DISABLED if name in out else Admin.ENABLED)
+        left = {m.id: Fraction(m.weight) for m in members if m.weight and m.id not in out}
+        candidates: Candidates | None = balancer._view.state
+        if not left:
+            assert candidates is None
+            continue
+        assert candidates is not None
+        assert candidates.count == len(left)
+        cells = balancer._ledger.cells
+        assert {n: w for n in ids if (w := candidates.weight(cells[n])) is not None} == left
+        drawn = candidates.draw(Random(seed), len(ids), ())
+        assert sorted(cell.endpoint.id for cell in drawn) == sorted(left)
+        sampler = candidates.sampler
+        if sampler is None:
+            assert len(set(left.values())) == 1
+            assert [cell.endpoint.id for cell in candidates.cells] == list(left)
+        else:
+            units = {
+                cell.endpoint.id: Fraction(unit)
+                for cell, unit in zip(candidates.cells, sampler._whole, strict=True)
+                if unit
+            }
+            whole, unit = sum(left.values()), sum(units.values())
+            assert {n: u / unit for n, u in units.items()} == {
+                n: w / whole for n, w in left.items()
+            }
+            assert candidates.ground is not None
+            if before is not None and before.ground is not None:
+                kept = sum(left.get(cell.endpoint.id, 0) for cell in before.ground.cells)
+                there = sum(Fraction(cell.endpoint.weight) for cell in before.ground.cells)
+                fits = left.keys() <= {cell.endpoint.id for cell in before.ground.cells}
+                assert (candidates.ground is before.ground) is (fits and 4 * kept >= there)
+        for _ in range(3):
+            chosen = balancer.explain(exclude=()).chosen
+            with balancer.pick() as lease:
+                assert lease.endpoint is chosen
+                assert lease.endpoint.id in left
+
+
+def test_pairs_while_others_are_out_have_their_chances() -> None:
+    """Of four, one out, 4,000 picks go where pairs by weight without it send them, at 1e-9."""
+    shares = {"a": Fraction(1), "b": Fraction(2), "c": Fraction(5)}
+    for policy in (PowerOfTwoChoices, PeakEwma):
+        registry = HealthRegistry(clock=ManualClock())
+        members = [Endpoint(name, weight=float(w)) for name, w in {**shares, "x": 8}.items()]
+        balancer = policy(members, health=registry, rng=Random(21), panic_threshold=0.0)
+        registry.set_admin("x", Admin.DISABLED)
+        assert balancer._view.state.sampler.barred
+        leases = loaded(balancer, {"b": 20, "c": 80})  # "a" is best wherever it is drawn
+        chance = drawn_chances(shares, 2)["a"]
+        count = 0
+        for _ in range(4000):
+            with balancer.pick() as lease:
+                count += lease.endpoint.id == "a"
+        low, high = binomial_range(4000, chance)
+        assert low <= count <= high
+        settle(leases)
 
 
 @pytest.mark.parametrize("policy", [PowerOfTwoChoices, PeakEwma])

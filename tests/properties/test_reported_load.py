@@ -353,7 +353,7 @@ def test_adaptive_weighs_by_reports() -> None:
     # A request without a report is one all the same.
     with balancer.pick() as lease:
         clock.advance(1.0)
-    state = lease._cell.facts[LoadReports]._state
+    state = lease._cell.fact(LoadReports, LoadReports)._state
     assert state.stamp == clock()
     assert state.last < clock()
     # Weights given come back when reports have ended, and are the base of those reported.

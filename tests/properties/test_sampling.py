@@ -251,6 +251,61 @@ def test_weighted_samples_have_the_sequential_law(weights, d, monkeypatch):
         assert abs(law[sample] - chance) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("weights", "barred", "d"),
+    [
+        ([3, 1, 2], [0, 1, 0], 2),
+        ([5, 2, 1, 2], [1, 0, 0, 0], 2),
+        ([4, 2, 0, 1], [0, 1, 0, 0], 3),
+        ([4, 2, 1], [1, 0, 1], 2),
+        ([1, 1, 1], [0, 0, 0], 2),
+        ([1, 2], [1, 1], 2),
+    ],
+)
+def test_the_barred_leave_the_law_of_the_others(weights, barred, d, monkeypatch):
+    """Over the table of all, samples without some have the chances of a table without them.
+
+    As above, all runs of the code are added up, with two repeats before the direct draw.
+    """
+    monkeypatch.setattr("balancers.structures.sampling.MAX_REPEATS", 2)
+    names = [f"e{place}" for place in range(len(weights))]
+    base = DistinctSampler(dict(zip(names, weights, strict=True)))
+    sampler = base.without(bytes(barred))
+    assert sampler.table is base.table
+    left = [0 if out else value for out, value in zip(barred, weights, strict=True)]
+    assert sampler.share == sum(left) / sum(weights)
+    expected = sequential_law(exact_shares(left) if any(left) else left, d)
+    law = sampler_law(sampler, d)
+    assert set(law) == set(expected)
+    for sample, chance in expected.items():
+        assert abs(law[sample] - chance) < 1e-9
+    again = sampler.without(b"")
+    assert again.barred == b""
+    assert sampler_law(again, 1) == sampler_law(base, 1)
+
+
+@settings(max_examples=60)
+@given(weight_sets, st.data(), st.integers(0, 2**32))
+def test_the_barred_are_never_drawn(weights, data, seed):
+    """Samples and pairs are of the others alone; two draws to begin with, or none, are alike."""
+    base = DistinctSampler(weights)
+    flags = st.lists(st.integers(0, 1), min_size=len(weights), max_size=len(weights))
+    barred = bytes(data.draw(flags))
+    sampler = base.without(barred)
+    able = {i for i, value in enumerate(weights.values()) if value and not barred[i]}
+    assert sampler.count == len(able)
+    assert set(sampler.draw_indices(Random(seed), len(weights))) == able
+    if len(able) >= 2:
+        rng = Random(seed)
+        begun = [sampler.table.draw_index(rng) for _ in range(2)]
+        pair = sampler.draw_pair(rng, *begun)
+        twin = Random(seed)
+        assert list(pair) == sampler.draw_indices(twin, 2)
+        assert rng.getstate() == twin.getstate()
+    with pytest.raises(ValueError, match="positions"):
+        base.without(bytes(len(weights) + 1))
+
+
 @given(weight_sets.filter(lambda weights: any(weights.values())), st.data())
 def test_the_direct_draw_is_a_draw_from_the_rest(weights, data):
     """After too many repeats, target r stands for the r-th unit of weight outside the sample."""

@@ -251,6 +251,23 @@ def test_the_board_finds_what_a_full_search_finds(
         board._check()
 
 
+@given(st.lists(st.tuples(st.floats(0.0, 9.0), st.sampled_from([0.5, 1.0, 1.0, 4.0])), min_size=1))
+def test_first_dates_are_everybody_s_own(joins: list[tuple[float, float]]) -> None:
+    """Whoever joins is given a date from its own time and weight, however alike those before."""
+    trials: Trials[str] = Trials()
+    turns: Turns[str] = Turns()
+    cap = ShareCap(2.0, 8.0)
+    for serial, (now, weight) in enumerate(joins):
+        gauge = gauge_of(str(serial), serial)
+        gauge.weigh(weight)
+        trials.add(gauge, now)
+        turns.add(gauge, cap, now)
+    assert sorted(date for date, _ in trials._dates) == sorted(now + 5.0 for now, _ in joins)
+    assert {(date, gauge.weight) for date, gauge in turns._dates} == {
+        (16.0 / weight, weight) for _, weight in joins
+    }
+
+
 def test_the_heaviest_of_the_unheard_comes_first() -> None:
     """Among those that have not answered the least value, 1/weight, is the heaviest's."""
     board: ScoreBoard[str] = ScoreBoard(2.0, 40, 10.0, lambda name: 0.0)

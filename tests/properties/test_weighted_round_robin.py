@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancers import Endpoint, NoEligibleEndpointError, WeightedRoundRobin
+from balancers import (
+    Admin,
+    Endpoint,
+    HealthRegistry,
+    NoEligibleEndpointError,
+    WeightedRoundRobin,
+)
+from balancers.core import scheduled
+from balancers.policies import weighted_round_robin
 from balancers.structures import ChairmanSchedule
+from balancers.structures.chairman_paced import PacedSchedule
 
 small = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 wild = st.lists(
@@ -200,3 +209,66 @@ def test_threads_share_the_turns_out_exactly():
     views = balancer.snapshot().endpoints
     assert [view.picks for view in views] == [4000, 2000, 1000]
     assert [view.in_flight for view in views] == [0, 0, 0]
+
+
+def changed(schedule, weights, before, after):
+    """The schedule after a change of who is in, as the policy makes it from two endpoints on."""
+    left, back = before - after, after - before
+    known = isinstance(schedule, PacedSchedule) and all(name in schedule for name in back)
+    if min(len(before), len(after)) < 2 or not (known or not back):
+        left_in = {name: weight for name, weight in weights.items() if name in after}
+        if isinstance(schedule, PacedSchedule):
+            return ChairmanSchedule.resumed(schedule, left_in)
+        schedule.update(left_in)
+        return schedule
+    if not isinstance(schedule, PacedSchedule):
+        schedule = schedule.paced({})
+    schedule.leave(left)
+    schedule.enter(back)
+    return schedule
+
+
+@given(
+    weights=st.one_of(small, wild).filter(lambda weights: len(weights) > 1),
+    history=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 90)), max_size=8),
+)
+@settings(max_examples=60)
+def test_endpoints_out_are_left_out_of_the_turns(weights, history):
+    """However laps are laid and taken back, the picks are those of the schedule of those in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weighted_round_robin, "LARGE", 2)
+        patch.setattr(scheduled, "FEW", 1)
+        patch.setattr(scheduled, "LONGEST_BATCH", 5)
+        registry = HealthRegistry()
+        balancer = WeightedRoundRobin(
+            members(weights), phase=0, health=registry, panic_threshold=0.0
+        )
+        given = {f"e{i}": weight for i, weight in enumerate(weights)}
+        schedule, serving = ChairmanSchedule(given), set(given)
+        for place, picks in history:
+            after = serving ^ ({f"e{place}"} & set(given)) or serving
+            for name in after ^ serving:
+                registry.set_admin(name, Admin.ENABLED if name in after else Admin.DISABLED)
+                schedule = changed(schedule, given, serving, after)
+            serving = after
+            for _ in range(picks):
+                assert settled(balancer) == schedule.next()
+            balancer._check()
+
+
+def test_a_long_cycle_is_laid_again_after_a_change():
+    """With some of 1,100 endpoints out, turns repeat soon, everybody's part being its weight."""
+    weights = [1 + i % 3 for i in range(1100)]
+    registry = HealthRegistry()
+    balancer = WeightedRoundRobin(members(weights), phase=7, health=registry)
+    for place in range(0, 1100, 10):
+        registry.set_admin(f"e{place}", Admin.DISABLED)
+        settled(balancer)
+    period = sum(weights) - sum(weights[::10])
+
+    for _ in range(3 * period):
+        settled(balancer)
+
+    assert balancer.snapshot().details["cycle"] == period
+    counts = Counter(settled(balancer) for _ in range(period))
+    assert counts == {f"e{i}": w for i, w in enumerate(weights) if i % 10}

@@ -14,7 +14,7 @@ from balancers.policies import registered
 from balancers.simulation.advise import candidates, matching, paste
 from balancers.simulation.scenario import known_scenarios, load_scenario
 
-TRACES = Path("/work/shared/traces")
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 QUICK = ["--requests", "400", "--seeds", "1", "--jobs", "1"]
 SLOW = ("Maglev", "Rendezvous", "LeastResponseTime", "WeightedRoundRobin")  # to simulate; left out
 

@@ -16,7 +16,7 @@ from balancers.__main__ import main
 from balancers.policies import registered
 
 SRC = Path(balancers.__file__).resolve().parent.parent
-TRACES = Path("/work/shared/traces")
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 LINE = 'h{i} - - [17/May/2015:10:05:{s:02} +0000] "GET /{i} HTTP/1.1" 200 {n} "-" "-"\n'
 
 

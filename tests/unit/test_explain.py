@@ -6,8 +6,18 @@ import random
 
 import pytest
 
-from balancers import Endpoint, Reason, RoundRobin
+from balancers import (
+    Endpoint,
+    HealthRegistry,
+    NoEligibleEndpointError,
+    Outcome,
+    Priority,
+    Reason,
+    RingHash,
+    RoundRobin,
+)
 from balancers.policies import registered
+from balancers.testing import ManualClock
 
 KEYS = {"IPHash": "10.0.0.1"}
 
@@ -52,3 +62,40 @@ def test_does_not_drain():
     balancer.explain()
     with pytest.warns(ResourceWarning):
         balancer.snapshot()
+
+
+def tree(endpoints, **options):
+    """Return a round robin inside a composite."""
+    return Priority(endpoints, policy=RoundRobin, **options)
+
+
+def inner(endpoints, health):
+    """Return the same, where the inner balancer alone follows the registry."""
+    return Priority(endpoints, policy=lambda e: RoundRobin(e, health=health), clock=health.clock)
+
+
+@pytest.mark.parametrize("make", [RoundRobin, RingHash, tree, inner])
+def test_time_and_probation_count(make):
+    """What is due by now is done, as a pick would; who has no pick left on probation is skipped."""
+    clock = ManualClock()
+    registry = HealthRegistry(clock=clock)
+    balancer = make(["a", "b"], health=registry)
+    for _ in range(5):
+        registry.record("a", Outcome.FAILURE)
+    assert balancer.explain("key", exclude=["b"]).chosen is None
+    clock.advance(60.0)  # its ejection is over, though nobody has picked since
+    taken = []
+    for _ in range(registry.policy.probation_picks):
+        told = balancer.explain("key", exclude=["b"])
+        taken.append(balancer.pick("key", exclude=["b"]))
+        assert told.chosen is taken[-1].endpoint
+        assert told.reason is taken[-1].reason
+    told = balancer.explain("key", exclude=["b"])
+    assert told.chosen is None
+    assert "probation" in told.skipped["a"]
+    with pytest.raises(NoEligibleEndpointError):
+        balancer.pick("key", exclude=["b"])
+    assert balancer.explain("key").chosen.id == balancer.pick("key").endpoint.id == "b"
+    for pick in taken:
+        pick.done(Outcome.CANCELLED)  # gives its permit back
+    assert balancer.explain("key", exclude=["b"]).chosen.id == "a"

@@ -1,7 +1,9 @@
 """``HealthRegistry``: membership, the operator, events, and what is refused."""
 
+import copy
 import gc
 import math
+import pickle
 from random import Random
 
 import pytest
@@ -278,3 +280,11 @@ def test_two_registries_of_one_seed_are_alike() -> None:
         dates.append(registry.next_deadline())
 
     assert dates[0] == dates[1]
+
+
+def test_a_copy_is_refused() -> None:
+    """A copy would share facts and locks with the original, and not its balancers."""
+    registry, _ = registry_at()
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="registry"):
+            duplicate(registry)

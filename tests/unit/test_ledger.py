@@ -139,6 +139,22 @@ def test_a_fact_made_in_the_making():
     assert cell.fact(list, make) is inner[0] is cell.fact(list, list)
 
 
+def test_facts_of_several_kinds():
+    """Each kind has a fact of its own, a subclass too; what was not made is not known."""
+    cell = cell_of()
+
+    class Special(list):
+        pass
+
+    special = cell.fact(Special, Special)
+    assert cell.known(list) is None
+    plain = cell.fact(list, list)
+    assert plain is not special
+    assert cell.known(list) is cell.fact(list, list) is plain
+    assert cell.known(Special) is cell.fact(Special, Special) is special
+    assert cell.known(dict) is None
+
+
 def test_facts_are_made_once():
     """Threads that ask for one fact at once all get the same object."""
     for _ in range(30):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from balancers.simulation import BadLines, TraceError, access_log, json_lines
 from balancers.simulation.readers import MAX_LINE, first_line, read
 
-TRACES = Path("/work/shared/traces")
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 
 LINE = (
     b'83.149.9.216 - - [17/May/2015:10:05:03 +0000] "GET /a/b.png?x=1 HTTP/1.1" 200 203023 '

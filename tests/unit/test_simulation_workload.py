@@ -365,7 +365,7 @@ def test_sizes_become_demands(tmp_path):
     assert columns(workload)[2] == pytest.approx([0.05, 0.5, 0.95])
 
 
-TRACES = Path("/work/shared/traces")
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 
 
 @pytest.mark.skipif(not TRACES.exists(), reason=f"NOT RUN: the real traces are not at {TRACES}")

@@ -38,7 +38,7 @@ from balancers.compose.solo import ONLY
 from balancers.compose.spread import Spread
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.numbers import checked_whole
+from balancers.core.numbers import checked_whole, float_total
 from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.hashing import Key, key_bytes
@@ -133,7 +133,7 @@ class Subset(Composite):
     def _arc(self, ring: list[Endpoint], able: Collection[str]) -> list[Endpoint]:
         """Return the members under the client's arc, weighed by how much of each it covers."""
         weights = [endpoint.weight for endpoint in ring]
-        whole = math.fsum(weights)
+        whole = float_total(weights)
         if not whole:
             return ring[: self._size]
         count = sum(1 for weight in weights if weight)
