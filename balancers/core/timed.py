@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from balancers.core.lease import Pick
 from balancers.core.policy import Policy
@@ -22,6 +22,13 @@ __all__ = ["TimedPick", "TimedPolicy", "Timely"]
 
 Timely: TypeAlias = "Callable[[float], Cell | None]"
 """Chooses, given the clock's reading; None where the long way is needed."""
+
+
+class _HasItem(Protocol):
+    item: Cell
+
+
+Holder = TypeVar("Holder", bound=_HasItem)
 
 
 class TimedPick(Pick):
@@ -166,6 +173,19 @@ class TimedPolicy(Policy):
         pick._serial = serial = next(cell.serials)
         cell.open.add(serial)
         return pick
+
+    def _outside(
+        self, exclude: Collection[str], choose: Callable[[Collection[Cell]], Holder | None]
+    ) -> Holder | None:
+        """Return what ``choose`` gives when told whom to leave out, or None."""
+        cells = self._ledger.cells
+        out = dict.fromkeys(cells[name] for name in sorted(cells.keys() & exclude))
+        while True:
+            found = choose(out.keys())
+            if found is None or found.item.endpoint.id not in exclude:
+                return found
+            # An update is under way: the ledger knows another cell of that id already, or none.
+            out[found.item] = None
 
     def _publish(self, view: View) -> None:
         super()._publish(view)

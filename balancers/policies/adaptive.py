@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sized
 from heapq import heappop, heappush
 from math import exp, log
+from operator import attrgetter
 from random import Random
 from threading import Lock
 from types import TracebackType
@@ -41,15 +42,17 @@ from typing import ClassVar, Unpack
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
+from balancers.core.numbers import checked_whole
 from balancers.core.reported import ReportedWeights
 from balancers.core.timed import TimedPick, TimedPolicy, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome, Reason
-from balancers.structures.changes import compare
+from balancers.structures.changes import compare, relative, unit_of
 from balancers.structures.cost_estimate import (
     FAMILIAR,
+    GREATEST_LOG,
     LEAST_LATENCY,
     LEAST_LOG,
     MEMORY,
@@ -66,6 +69,9 @@ __all__ = ["Adaptive"]
 
 LONGEST_HOLD = 300.0
 """Seconds up to which a server's ``retry_after`` is believed."""
+
+
+_load_of = attrgetter("load")
 
 
 class _AdaptivePick(TimedPick):
@@ -177,10 +183,7 @@ class Adaptive(TimedPolicy):
         reported_load: ReportedLoad | None = None,
         **options: Unpack[Options],
     ) -> None:
-        if isinstance(choices, bool) or not isinstance(choices, int):
-            raise TypeError(f"choices is an int, not {choices!r}")
-        if choices < 1:
-            raise ValueError(f"choices must be ≥ 1, not {choices}")
+        checked_whole("choices", choices)
         self._reported = None if reported_load is None else ReportedWeights(reported_load)
         self._given: dict[Cell, float] = {}  # weights times ramps, if others are reported
         self._lock = Lock()  # guards _board
@@ -189,7 +192,7 @@ class Adaptive(TimedPolicy):
         # The board, where a pick is a choice and a lease, and nothing more.
         self._quick_board: ScoreBoard[Cell] | None = None
         self._board: ScoreBoard[Cell] = ScoreBoard(
-            checked_cap(share_cap), choices, checked_decay(decay), _load
+            checked_cap(share_cap), choices, checked_decay(decay), _load_of
         )
         super().__init__(endpoints, **options)
 
@@ -275,15 +278,13 @@ class Adaptive(TimedPolicy):
         reason: Reason,
         now: float | None,
     ) -> Pick:
-        cells = self._ledger.cells
-        aside = {cells[name] for name in exclude if name in cells}
         with self._lock:
             self._catch_up()
-            board = self._board
+            board, random = self._board, self._rng.random
             if cost != 1.0:
                 board.costly = True
             when = self._ledger.clock() if now is None else now
-            gauge = board.choose(when, self._rng.random, cost, aside)
+            gauge = self._outside(exclude, lambda out: board.choose(when, random, cost, out))
             if gauge is not None:
                 return self._lease(gauge.item, cost, reason, now)
         raise self._nobody(view, exclude)
@@ -291,12 +292,11 @@ class Adaptive(TimedPolicy):
     def _choose(
         self, view: View, key: Key | None, exclude: Collection[str], cost: float, rng: Random
     ) -> Cell | None:
-        cells = self._ledger.cells
-        aside = {cells[name] for name in exclude if name in cells}
         with self._lock:
             self._catch_up()
             board = self._board.copy()
-        gauge = board.choose(self._ledger.clock(), rng.random, cost, aside)
+        now = self._ledger.clock()
+        gauge = self._outside(exclude, lambda out: board.choose(now, rng.random, cost, out))
         return None if gauge is None else gauge.item
 
     def _learn_at(
@@ -344,7 +344,9 @@ class Adaptive(TimedPolicy):
             board.settle(cell, now, latency, success, hold)
 
     def _publish(self, view: View) -> None:
-        given = view.weights()
+        # Health must not change the unit, or a change of one would be a change of all.
+        self._unit = unit_of(endpoint.weight for endpoint in view.roster)
+        given = relative(view.weights(), self._unit)
         now = self._ledger.clock()
         weights = given if self._reported is None else self._reported.weights(given, now)
         changes = compare(self._board.gauges, weights)  # only an update changes members: no lock
@@ -365,7 +367,7 @@ class Adaptive(TimedPolicy):
         old = self._board
         for gauge in list(old.gauges.values()):
             gauge.entry, gauge.barred = None, False
-        self._board = ScoreBoard(old.cap.cap, old.choices, old.pool.decay, _load)
+        self._board = ScoreBoard(old.cap.cap, old.choices, old.pool.decay, _load_of)
         self._board.pool = old.pool
         self._publish(self._view)
 
@@ -374,7 +376,9 @@ class Adaptive(TimedPolicy):
 
     def _score(self, cell: Cell, cost: float) -> float | None:
         gauge = self._board.gauges.get(cell)
-        return None if gauge is None else exp(self._board.value(gauge, cost))
+        if gauge is None:
+            return None
+        return exp(min(self._board.value(gauge, cost) - log(self._unit), GREATEST_LOG))
 
     def _details(self) -> Mapping[str, float]:
         board = self._board
@@ -394,7 +398,3 @@ class Adaptive(TimedPolicy):
 
 def _facts(cell: Cell) -> tuple[Sized, CostEstimate]:
     return cell.open, cell.fact(CostEstimate, CostEstimate)
-
-
-def _load(cell: Cell) -> float:
-    return cell.load if cell.costly else len(cell.open)

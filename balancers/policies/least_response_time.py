@@ -214,9 +214,7 @@ class LeastResponseTime(TimedPolicy):
         cost: float,
         rng: Random,
     ) -> Cell | None:
-        cells = self._ledger.cells
-        out = [cells[name] for name in sorted(cells.keys() & exclude)]
-        return self._cheapest(self._ledger.clock(), rng, out, cost)
+        return self._cheapest(self._ledger.clock(), rng, exclude, cost)
 
     def _peek(
         self,
@@ -226,52 +224,52 @@ class LeastResponseTime(TimedPolicy):
         cost: float,
         rng: Random,
     ) -> Cell | None:
-        cells = self._ledger.cells
-        out = [cells[name] for name in sorted(cells.keys() & exclude)]
         with self._lock:
             self._catch_up()
             board = self._board.copy()
-        return self._best_of(board, self._ledger.clock(), rng, out, cost)
+        return self._best_of(board, self._ledger.clock(), rng, exclude, cost)
 
-    def _cheapest(self, now: float, rng: Random, out: Collection[Cell], cost: float) -> Cell | None:
+    def _cheapest(
+        self, now: float, rng: Random, exclude: Collection[str], cost: float
+    ) -> Cell | None:
         with self._lock:
             self._catch_up()
-            cell = self._best_of(self._board, now, rng, out, cost)
+            cell = self._best_of(self._board, now, rng, exclude, cost)
             if cell is not None:
                 self._board.taken(self._board.places[cell])
             return cell
 
     def _best_of(
-        self, board: RankBoard[Cell], now: float, rng: Random, out: Collection[Cell], cost: float
+        self, board: RankBoard[Cell], now: float, rng: Random, exclude: Collection[str], cost: float
     ) -> Cell | None:
         if cost != 1.0:
             self._costly = True
-        if self._costly:
-            return self._scanned(board, now, rng, out, cost)
-        place = board.least(self._typical(), rng.random, out)
+
+        def choose(out: Collection[Cell]) -> RankPlace[Cell] | None:
+            if self._costly:
+                return self._scanned(board, now, rng, out, cost)
+            return board.least(self._typical(), rng.random, out)
+
+        place = self._outside(exclude, choose)
         return None if place is None else place.item
 
     def _scanned(
         self, board: RankBoard[Cell], now: float, rng: Random, out: Collection[Cell], cost: float
-    ) -> Cell | None:
+    ) -> RankPlace[Cell] | None:
         """Return the best by looking at every candidate: loads are any numbers. O(n)."""
-        barred = set(out)
-        values = {
-            cell: self._value(place, now, (cell.load + cost) / place.weight)
-            for cell, place in board.places.items()
-            if cell not in barred
-        }
-        if not values:
+        places = [place for cell, place in board.places.items() if cell not in out]
+        if not places:
             return None
-        least = min(values.values())
-        tied = [cell for cell, value in values.items() if value == least]
+        values = [self._value(p, now, (p.item.load + cost) / p.weight) for p in places]
+        least = min(values)
+        tied = [place for place, value in zip(places, values, strict=True) if value == least]
         return tied[floor(rng.random() * len(tied))] if len(tied) > 1 else tied[0]
 
     def _value(self, place: RankPlace[Cell], now: float, share: float) -> float:
         """Return latency × share, share being (load + cost)/weight; unheard of: the mean."""
         estimate = place.estimate
         if estimate is not None:
-            return (estimate.read(now) or 0.0) * share
+            return (estimate.read(now) or LEAST) * share  # 0 × infinity is no number
         if place.open:
             return _PENDING * share
         waited = now - place.joined * self._decay

@@ -56,6 +56,9 @@ LEAST_LATENCY = 1e-7
 
 LEAST_LOG = log(LEAST_LATENCY)
 
+GREATEST_LOG = 709.0
+"""``exp`` of more is no float."""
+
 _NONE = -inf  # one object for all estimates: each would take another for the minus sign
 
 

@@ -94,6 +94,8 @@ class Remembered(Generic[Item]):
                 if mine and gauge.score + self._log_load(gauge) <= score:
                     found.append(gauge)
                 places += (2 * place + 1, 2 * place + 2)
+        if len(found) == 1:  # the others were left over: a copy, which has none, draws nothing
+            return found[0]
         found.sort()  # the heap's order tells of the past
         return found[floor(random() * len(found))]
 

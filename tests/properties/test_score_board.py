@@ -290,8 +290,8 @@ def test_the_fresh_that_are_too_light_are_looked_at_seldom() -> None:
         check_board(balancer)
     board = balancer._board
     assert len(board.fresh) > 30
-    assert board.fresh.heaviest == 0.0
-    assert board.floor == pytest.approx(board.pool.log_latency)
+    assert board.fresh.heaviest == math.log(1.0 / 4.0)  # weights count in units of 4
+    assert board.floor == pytest.approx(board.pool.log_latency + math.log(4.0))
 
 
 def check_board(balancer: Adaptive) -> None:
