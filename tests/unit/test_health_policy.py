@@ -1,5 +1,6 @@
 """``HealthPolicy``: every threshold is checked, and named when it is wrong."""
 
+import inspect
 import math
 from dataclasses import FrozenInstanceError, fields
 
@@ -16,7 +17,8 @@ def test_defaults_are_documented_and_legal() -> None:
     policy = HealthPolicy()
 
     assert HealthPolicy.__doc__ is not None
-    assert [name for name in NAMES if f"        {name}: " not in HealthPolicy.__doc__] == []
+    doc = inspect.cleandoc(HealthPolicy.__doc__)  # Python 3.13 has dedented it already
+    assert [name for name in NAMES if f"\n    {name}: " not in doc] == []
     assert policy.consecutive_failures == 5
     assert policy.sequential
     assert (policy.sequential_floor, policy.sequential_factor) == (0.01, 2.0)
