@@ -16,6 +16,7 @@ from balancers.core.view import View
 from balancers.endpoint import Endpoint, EndpointLike
 from balancers.hashing import Key
 from balancers.structures.sampling import DistinctSampler, distinct_indices
+from balancers.structures.ties import least_of
 
 __all__ = ["Candidates", "ChoicePolicy"]
 
@@ -264,11 +265,9 @@ class ChoicePolicy(Policy):
         if not drawn:
             return None
         values = self._values(drawn, candidates, cost)
-        least = min(values)
         if candidates.uniform:
-            return drawn[values.index(least)]  # in an order as random as the draw
-        tied = [cell for cell, value in zip(drawn, values, strict=True) if value == least]
-        return tied[0] if len(tied) == 1 else tied[floor(rng.random() * len(tied))]
+            return drawn[values.index(min(values))]  # in an order as random as the draw
+        return least_of(drawn, values, rng.random)
 
     def _shortcut(self, view: View) -> Chooser | None:
         candidates, rng, best = view.state, self._rng, self._best

@@ -190,13 +190,13 @@ class Cell:
 
         Runtime complexity: O(kinds), of which there are one or two.
         """
-        for fact in self.facts:
-            if fact.__class__ is kind:
-                found: Fact = fact
-                return found
-        # Where two threads meet, the first to append wins, and both go on with the same fact.
-        self.facts.append(make())
-        return next(fact for fact in self.facts if fact.__class__ is kind)
+        found = self.known(kind)
+        if found is None:
+            # Where two threads meet, the first to append wins, and both go on with the same fact.
+            self.facts.append(make())
+            found = self.known(kind)
+            assert found is not None, f"{make!r} makes no {kind.__name__}"
+        return found
 
     def known(self, kind: type[Fact]) -> Fact | None:
         """Return what is known of the endpoint under ``kind``, None before it is made."""

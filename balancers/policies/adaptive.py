@@ -89,8 +89,8 @@ class _AdaptivePick(TimedPick):
         trace: TracebackType | None,
     ) -> None:
         cell = self._cell
-        entry = cell.entry
-        if error is not None or cell.costly or (entry is not None and not entry.quiet):
+        calm = cell.calm
+        if error is not None or cell.costly or (calm is None and cell.entry is not None):
             super().__exit__(kind, error, trace)
             return
         # TimedPick.__exit__, CostEstimate.learn and ScoreBoard.settle, written out for the
@@ -102,8 +102,8 @@ class _AdaptivePick(TimedPick):
         if cell.after is not None:
             cell.after(self)
         self._serial = -1
-        if entry is not None:
-            entry.pool.good += 1
+        if calm is not None:
+            calm.good += 1
         now = cell.ledger.clock()
         latency = now - self._started
         policy = self._policy

@@ -225,7 +225,7 @@ class LeastConnections(Policy):
     ) -> Cell | None:
         with self._lock:
             heap = self._heap.copy()
-            for news in self._told:
+            for news in reversed(self._told):  # as ``_refile`` pops them: ties go by position
                 heap.fell(_cell_of(news))
             waiting = list(self._joiners.passed_over)
         cells = self._ledger.cells

@@ -28,7 +28,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sized
-from math import exp, floor, log
+from math import exp, log
 from random import Random
 from threading import Lock
 from types import TracebackType
@@ -45,6 +45,7 @@ from balancers.protocol import Outcome
 from balancers.structures.changes import compare
 from balancers.structures.ewma import LEAST, Ewma, FadingEwma, checked_decay
 from balancers.structures.rank_board import RankBoard, RankPlace
+from balancers.structures.ties import least_of
 
 __all__ = ["LeastResponseTime"]
 
@@ -261,9 +262,7 @@ class LeastResponseTime(TimedPolicy):
         if not places:
             return None
         values = [self._value(p, now, (p.item.load + cost) / p.weight) for p in places]
-        least = min(values)
-        tied = [place for place, value in zip(places, values, strict=True) if value == least]
-        return tied[floor(rng.random() * len(tied))] if len(tied) > 1 else tied[0]
+        return least_of(places, values, rng.random)
 
     def _value(self, place: RankPlace[Cell], now: float, share: float) -> float:
         """Return latency × share, share being (load + cost)/weight; unheard of: the mean."""

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sized
 from heapq import heapify, heappop, heappush, heapreplace
-from math import floor, log
+from math import log
 from typing import Generic, TypeAlias, TypeVar
 
 from balancers.structures.changes import Changes
 from balancers.structures.ewma import FadingEwma
 from balancers.structures.score_heap import ScoreHeap
+from balancers.structures.ties import one_of
 
 __all__ = ["RankBoard", "RankPlace"]
 
@@ -236,7 +237,7 @@ class RankBoard(Generic[Item]):
                     found.append(entry)
                 spots += (2 * spot + 1, 2 * spot + 2)
         found.sort()  # by serial: the heap's order tells of the past
-        return found[floor(random() * len(found))][2]
+        return one_of(found, random)[2]
 
     def _lowest(
         self, group: ScoreHeap[Item], random: Callable[[], float]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush, heapreplace
-from math import floor
 from typing import Generic, TypeVar
 
 from balancers.structures.gauge import Gauge
+from balancers.structures.ties import one_of
 
 __all__ = ["Remembered"]
 
@@ -94,10 +94,8 @@ class Remembered(Generic[Item]):
                 if mine and gauge.score + self._log_load(gauge) <= score:
                     found.append(gauge)
                 places += (2 * place + 1, 2 * place + 2)
-        if len(found) == 1:  # the others were left over: a copy, which has none, draws nothing
-            return found[0]
         found.sort()  # the heap's order tells of the past
-        return found[floor(random() * len(found))]
+        return one_of(found, random)
 
     def tidy(self, members: int) -> None:
         """Drop what is left over if it is more than lives; O(n), amortised O(1)."""

@@ -37,6 +37,7 @@ from balancers.structures.fresh import Fresh
 from balancers.structures.gauge import Gauge
 from balancers.structures.remembered import Remembered
 from balancers.structures.share_cap import ShareCap
+from balancers.structures.ties import least_of
 from balancers.structures.trials import Trials
 from balancers.structures.turns import BONUS, Turns
 
@@ -273,10 +274,7 @@ class ScoreBoard(Generic[Item]):
     def _least(
         self, among: list[Gauge[Item]], random: Callable[[], float], cost: float
     ) -> Gauge[Item]:
-        values = [self.value(gauge, cost) for gauge in among]
-        least = min(values)
-        tied = [gauge for gauge, value in zip(among, values, strict=True) if value == least]
-        return tied[floor(random() * len(tied))] if len(tied) > 1 else tied[0]
+        return least_of(among, [self.value(gauge, cost) for gauge in among], random)
 
     def copy(self) -> ScoreBoard[Item]:
         """Return a board that chooses what this one would, by the same numbers. O(n).

@@ -116,7 +116,6 @@ class Sticky(Solo):
         for name, given in (("wall_clock", wall_clock), ("parse", parse)):
             if given is not None and not callable(given):
                 raise TypeError(f"{name} is callable or None, not {given!r}")
-        self._mode = mode
         self._tokens = tokens_for(mode, secret, max_age, wall_clock)
         self._wall: Clock = wall_clock or (lambda: 0.0)
         self._table: SessionTable | None = None
