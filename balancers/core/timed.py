@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, Unpack
 
 from balancers.core.lease import Pick
+from balancers.core.membership import Options
 from balancers.core.policy import Policy
+from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
 from balancers.protocol import Outcome, Reason
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from balancers.core.ledger import Cell
     from balancers.core.view import View
 
-__all__ = ["TimedPick", "TimedPolicy", "Timely"]
+__all__ = ["BoardPolicy", "TimedPick", "TimedPolicy", "Timely"]
 
 Timely: TypeAlias = "Callable[[float], Cell | None]"
 """Chooses, given the clock's reading; None where the long way is needed."""
@@ -195,3 +198,33 @@ class TimedPolicy(Policy):
     def _restart(self) -> None:
         super()._restart()
         self._timely_chooser = None
+
+
+class BoardPolicy(TimedPolicy):
+    """A policy that chooses by a board of its own, which one private lock guards.
+
+    A settlement must not wait: it may run in a finalizer, inside a pick of its own thread. So it
+    leaves word and catches up where the lock is free; else the next pick or settlement does.
+    """
+
+    def __init__(self, endpoints: Iterable[EndpointLike], **options: Unpack[Options]) -> None:
+        self._lock = Lock()
+        super().__init__(endpoints, **options)
+
+    @abstractmethod
+    def _catch_up(self) -> None:
+        """Take note of what settlements have left; needs the lock."""
+
+    def _catch_up_if_free(self) -> None:
+        if self._lock.acquire(False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _private_locks(self) -> list[Lock]:
+        return [self._lock]
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._lock = Lock()

@@ -35,7 +35,6 @@ from heapq import heappop, heappush
 from math import exp, log
 from operator import attrgetter
 from random import Random
-from threading import Lock
 from types import TracebackType
 from typing import ClassVar, Unpack
 
@@ -44,7 +43,7 @@ from balancers.core.ledger import Cell
 from balancers.core.membership import Options
 from balancers.core.numbers import checked_whole
 from balancers.core.reported import ReportedWeights
-from balancers.core.timed import TimedPick, TimedPolicy, Timely
+from balancers.core.timed import BoardPolicy, TimedPick, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
@@ -156,7 +155,7 @@ class _AdaptivePick(TimedPick):
             lock.release()
 
 
-class Adaptive(TimedPolicy):
+class Adaptive(BoardPolicy):
     """The endpoint that is cheapest now, by what its answers have shown.
 
     Args:
@@ -186,7 +185,6 @@ class Adaptive(TimedPolicy):
         checked_whole("choices", choices)
         self._reported = None if reported_load is None else ReportedWeights(reported_load)
         self._given: dict[Cell, float] = {}  # weights times ramps, if others are reported
-        self._lock = Lock()  # guards _board
         # Settlements that found the lock taken: cell, time, latency, success, hold.
         self._news: list[tuple[Cell, float, float, bool | None, float]] = []
         # The board, where a pick is a choice and a lease, and nothing more.
@@ -325,15 +323,6 @@ class Adaptive(TimedPolicy):
         self._news.append((cell, self._ledger.clock(), 0.0, None, 0.0))
         self._catch_up_if_free()
 
-    def _catch_up_if_free(self) -> None:
-        # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
-        # Where the lock is taken, the news waits for the next pick or settlement.
-        if self._lock.acquire(False):
-            try:
-                self._catch_up()
-            finally:
-                self._lock.release()
-
     def _catch_up(self) -> None:
         """Take note of settlements; needs the lock."""
         news, board = self._news, self._board
@@ -357,12 +346,8 @@ class Adaptive(TimedPolicy):
             self._board.change(changes, _facts, now)
             super()._publish(view)
 
-    def _private_locks(self) -> list[Lock]:
-        return [self._lock]
-
     def _renew_locks(self) -> None:
         super()._renew_locks()
-        self._lock = Lock()
         # Whoever held the lock may have left the board half changed.
         old = self._board
         for gauge in list(old.gauges.values()):

@@ -30,14 +30,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sized
 from math import exp, log
 from random import Random
-from threading import Lock
 from types import TracebackType
 from typing import ClassVar, Unpack
 
 from balancers.core.lease import Pick
 from balancers.core.ledger import Cell
 from balancers.core.membership import Options
-from balancers.core.timed import TimedPick, TimedPolicy, Timely
+from balancers.core.timed import BoardPolicy, TimedPick, Timely
 from balancers.core.view import View
 from balancers.endpoint import EndpointLike
 from balancers.hashing import Key
@@ -130,7 +129,7 @@ class _RankedPick(TimedPick):
             lock.release()
 
 
-class LeastResponseTime(TimedPolicy):
+class LeastResponseTime(BoardPolicy):
     """The least of mean latency × (load + cost)/weight.
 
     Args:
@@ -153,7 +152,6 @@ class LeastResponseTime(TimedPolicy):
     ) -> None:
         self._decay = checked_decay(decay)
         self._mean = Ewma(decay)
-        self._lock = Lock()  # guards _board and _mean
         # Settlements that found it taken: cell, time, outcome, latency, retry_after.
         self._news: list[tuple[Cell, float, Outcome, float, float | None]] = []
         self._board: RankBoard[Cell] = RankBoard({}, {}, _facts)
@@ -295,15 +293,6 @@ class LeastResponseTime(TimedPolicy):
         self._news.append((cell, self._ledger.clock(), Outcome.CANCELLED, 0.0, None))
         self._catch_up_if_free()
 
-    def _catch_up_if_free(self) -> None:
-        # A settlement must not wait: it may run in a finalizer, inside a pick of its own thread.
-        # Where the lock is taken, the news waits for the next pick or settlement.
-        if self._lock.acquire(False):
-            try:
-                self._catch_up()
-            finally:
-                self._lock.release()
-
     def _catch_up(self) -> None:
         """Take note of settlements; needs the lock."""
         while self._news:
@@ -365,12 +354,8 @@ class LeastResponseTime(TimedPolicy):
         super()._restart()
         self._quick_board = None
 
-    def _private_locks(self) -> list[Lock]:
-        return [self._lock]
-
     def _renew_locks(self) -> None:
         super()._renew_locks()
-        self._lock = Lock()
         # Whoever held the lock may have left the board half changed.
         self._publish_anew(self._view)
 
